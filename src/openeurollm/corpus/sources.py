@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from openeurollm.corpus.archive import responses
 from openeurollm.corpus.document import Found
 from openeurollm.errors import BadInput
-from openeurollm.languages import languages
+from openeurollm.languages import declaration, languages
 from openeurollm.recipe import Corpus, Source
 
 _SUFFIXES = {
@@ -212,18 +212,11 @@ def _from_fields(name: str, fields: Any, source: Source, fallback: str) -> Found
 
 
 def _declaration(name: str) -> Iterator[Found]:
-    """Excerpts of the Universal Declaration of Human Rights from the package gflanguages, one document a language."""
-    from gflanguages import LoadLanguages
-
-    known = LoadLanguages()
-    for tag, language in languages().items():
-        entry = known.get(f"{tag.partition('-')[0]}_{language.scripts[0]}")
-        if entry is None or not entry.HasField("sample_text"):
-            continue
-        sample = entry.sample_text
-        parts = (sample.specimen_48, sample.specimen_36, sample.specimen_32, sample.specimen_21, sample.specimen_16)
-        paragraphs = dict.fromkeys(line.strip() for part in parts for line in part.split("\n") if line.strip())
-        yield Found(name, f"declaration {tag}", text="\n\n".join(paragraphs), claim=tag, licence="public domain")
+    for tag in languages():
+        paragraphs = declaration(tag)
+        if paragraphs:
+            text = "\n\n".join(paragraphs)
+            yield Found(name, f"declaration {tag}", text=text, claim=tag, licence="public domain")
 
 
 def _opened(file: Path) -> io.BufferedIOBase:

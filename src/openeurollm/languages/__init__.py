@@ -1,6 +1,7 @@
 """The language contract, tags, and identification."""
 
 from openeurollm.languages.contract import Language, contract, contracts, languages, script_bytes
+from openeurollm.languages.declaration import declaration
 from openeurollm.languages.identify import UNKNOWN, Answer, identify, normal_tag, script_of, scripts
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "Language",
     "contract",
     "contracts",
+    "declaration",
     "identify",
     "languages",
     "normal_tag",

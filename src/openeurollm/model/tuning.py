@@ -1,0 +1,137 @@
+"""Instruction tuning: the base model learns to answer, from conversations in every language."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from openeurollm.engine import Engine
+from openeurollm.errors import BadInput, Failure
+from openeurollm.languages import languages
+from openeurollm.ledger import Counts, RunFolder
+from openeurollm.model import trainer
+from openeurollm.model.data import bytes_of_tokens
+from openeurollm.model.export import export, load
+from openeurollm.recipe import Recipe, tags
+
+_MAX_LINE = 1_000_000
+_ROLES = ("system", "user", "assistant")
+
+Ids = NDArray[np.int64]
+
+
+def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
+    """Tune the base model on the recipe's conversations and write a Hugging Face folder.
+
+    Raises `BadInput` for a file that holds no conversations, `Failure` where a language of the contract has none.
+    """
+    trainer.prepare(engine.workers)
+    out, tuning = run.folder("tuning"), recipe.tuning
+    decoder = load(run.folder("model") / "base")
+    tokenizer = Tokenizer.from_file(str(run.folder("tokenizer") / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True
+    stop = int(tokenizer.token_to_id("<|im_end|>"))
+    counts, examples = _examples(recipe, tokenizer, decoder.shape.context)
+    rows = max(1, tuning.batch_tokens // decoder.shape.context)
+    steps = max(1, round(tuning.epochs * len(examples) / rows))
+
+    def batch(step: int) -> tuple[Ids, Ids]:
+        return _batch(examples, rows, step, recipe.seed)
+
+    training = trainer.Training(
+        "tune on conversations", batch, steps, recipe.model, tuning.rate, 0.0, 1.0, tuning.checkpoint_steps,
+        bytes_of_tokens(tokenizer),
+    )  # fmt: skip
+    told = trainer.train(decoder, training, run.work("tuning"), out / "metrics.jsonl", engine)
+    export(decoder, out, run.folder("tokenizer"), end=stop, title=recipe.release.title)
+    conversations = {tag: buckets["used"] for tag, buckets in counts.items() if buckets.get("used")}
+    return counts, {
+        "conversations": conversations,
+        "licence": tuning.licence,
+        "steps": steps,
+        "tokens": told["tokens"],
+        "final_loss": told["final_loss"],
+    }
+
+
+def _examples(
+    recipe: Recipe, tokenizer: Tokenizer, context: int
+) -> tuple[dict[str, dict[str, int]], list[tuple[Ids, Ids]]]:
+    """Every usable conversation as ids and targets; and the count of used, invalid and too long ones by language."""
+    counts: dict[str, Counter[str]] = {}
+    examples = []
+    for tag, messages in read(recipe.tuning.conversations):
+        if messages is None:
+            counts.setdefault(tag, Counter())["invalid"] += 1
+            continue
+        ids, targets = example(messages, tokenizer)
+        fits = len(ids) <= context + 1
+        counts.setdefault(tag, Counter())["used" if fits else "too_long"] += 1
+        if fits:
+            examples.append((ids, targets))
+    lacking = [tag for tag in tags(recipe) if not counts.get(tag, {}).get("used") and tag not in recipe.gaps]
+    if lacking:
+        names = ", ".join(f"{languages()[tag].name} ({tag})" for tag in lacking)
+        raise Failure(f"tuning: no conversation in {names}; add some, or list the language in [gaps] with the reason")
+    return {tag: dict(buckets) for tag, buckets in counts.items()}, examples
+
+
+def read(path: Path) -> Iterator[tuple[str, list[dict[str, str]] | None]]:
+    """Language and messages of every line of a JSONL file, or of all such files of a folder; None for an invalid line."""
+    files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
+    if not files:
+        raise BadInput(f"[tuning] {path} holds no .jsonl file of conversations")
+    for file in files:
+        with open(file, "rb") as lines:
+            while line := lines.readline(_MAX_LINE):
+                yield _conversation(line)
+
+
+def _conversation(line: bytes) -> tuple[str, list[dict[str, str]] | None]:
+    try:
+        fields = json.loads(line.decode("utf-8"))
+        tag = str(fields.get("language", "und"))[:40]
+        messages = [{"role": str(part["role"]), "content": str(part["content"])} for part in fields["messages"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "und", None
+    valid = messages and all(part["role"] in _ROLES for part in messages) and messages[-1]["role"] == "assistant"
+    return tag, messages if valid else None
+
+
+def example(messages: list[dict[str, str]], tokenizer: Tokenizer) -> tuple[Ids, Ids]:
+    """Ids of a conversation in the chat template, and the same ids as targets where the assistant speaks, else -100.
+
+    The tokenizer must encode special tokens as text, so that a message cannot hold control tokens.
+    """
+    start, stop = int(tokenizer.token_to_id("<|im_start|>")), int(tokenizer.token_to_id("<|im_end|>"))
+
+    def plain(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    ids: list[int] = []
+    learn: list[bool] = []
+    for message in messages:
+        head, body, tail = [start, *plain(f"{message['role']}\n")], [*plain(message["content"]), stop], plain("\n")
+        ids += head + body + tail
+        learn += [False] * len(head) + [message["role"] == "assistant"] * len(body) + [False] * len(tail)
+    return np.array(ids, np.int64), np.where(learn, ids, -100)
+
+
+def _batch(examples: list[tuple[Ids, Ids]], rows: int, step: int, seed: int) -> tuple[Ids, Ids]:
+    """The conversations of a step, padded on the right; every epoch is a fresh permutation."""
+    chosen = []
+    for place in range(step * rows, (step + 1) * rows):
+        epoch, number = divmod(place, len(examples))
+        order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(examples))
+        chosen.append(examples[int(order[number])])
+    length = max(len(ids) for ids, _ in chosen) - 1
+    inputs, targets = np.full((rows, length), 3, np.int64), np.full((rows, length), -100, np.int64)
+    for row, (ids, wanted) in enumerate(chosen):
+        inputs[row, : len(ids) - 1] = ids[:-1]
+        targets[row, : len(ids) - 1] = wanted[1:]
+    return inputs, targets
