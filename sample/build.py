@@ -100,7 +100,9 @@ def pages(sources: dict[str, Any], truth: dict[str, Any]) -> Iterator[Page]:
             yield made
     for name in truth["exact_duplicates"]["pages"]:
         source, page = find(sources, name)
-        yield Page(source["site"], name.split("/")[0], mirror(truth, name, page), page["title"], body(sources, truth, name))
+        yield Page(
+            source["site"], name.split("/")[0], mirror(truth, name, page), page["title"], body(sources, truth, name)
+        )
     for name in truth["near_duplicates"]["pages"]:
         source, page = find(sources, name)
         text = without_last_sentence(body(sources, truth, name))
@@ -179,7 +181,9 @@ def markup(page: Page) -> str:
         content = f"{banner}{nav}<main><article><h1>{title}</h1>\n{paragraphs}</article></main>{footer}"
     elif layout == 1:
         nav = f'<div id="menu" class="menu">{" | ".join(links)}</div>'
-        aside = f'<div class="sidebar"><h3>{name}</h3><ul>{"".join(f"<li>{link}</li>" for link in links[1:])}</ul></div>'
+        aside = (
+            f'<div class="sidebar"><h3>{name}</h3><ul>{"".join(f"<li>{link}</li>" for link in links[1:])}</ul></div>'
+        )
         content = f'{nav}<div id="content" class="content"><h1>{title}</h1>\n{paragraphs}</div>{aside}{footer}{banner}'
     else:
         nav = f'<nav class="breadcrumb">{" › ".join(links[:3])}</nav>'

@@ -1,7 +1,7 @@
 """The conductor: recipe → stages in order → records.
 
-Each stage is built when it has no record, or when what it depends on differs from what its record says: its tables of the
-recipe, the files it reads, the outputs of earlier stages. A stage that comes out the same stops the change there.
+Each stage is built when it has no record, or when what it depends on differs from what its record says: its tables of
+the recipe, the files it reads, the outputs of earlier stages. A stage that comes out the same stops the change there.
 """
 
 import shutil
@@ -52,9 +52,11 @@ STAGES = (
         "openeurollm.evaluation",
         ("evaluation", "seed"),
         ("corpus", "tokenizer", "model", "tuning"),
-        ("parallel", "conversations"),
+        ("parallel",),
     ),
-    Stage("release", "openeurollm.release", ("release", "name"), ("corpus", "tokenizer", "model", "tuning", "evaluation")),
+    Stage(
+        "release", "openeurollm.release", ("release", "name"), ("corpus", "tokenizer", "model", "tuning", "evaluation")
+    ),
     Stage("board", "openeurollm.board", ("name",), ("corpus", "tokenizer", "model", "tuning", "evaluation", "release")),
 )
 NAMES = tuple(stage.name for stage in STAGES)

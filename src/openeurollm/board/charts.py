@@ -126,7 +126,7 @@ class Curve:
 
     title: str
     description: str
-    lines: list[str]
+    line: str
     across: list[Tick]
     up: list[Tick]
     across_label: str
@@ -135,7 +135,7 @@ class Curve:
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """Round numbers (1, 2, 2.5 or 5 times a power of ten) that span `low` to `high` inside it, at most about `most`."""
-    if not high > low:
+    if high - low <= 1e-9 * max(abs(high), 1e-9):
         return [low]
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
@@ -350,7 +350,7 @@ def loss(facts: Facts, model: str) -> Curve | None:
         title=f"Loss of the {model} model in training",
         description=f"Cross-entropy in nats a token over {numbers.short(last)} tokens of training, from "
         f"{numbers.decimal(points[0][1])} to {numbers.decimal(points[-1][1])}.",
-        lines=[" ".join(place(*point) for point in points)],
+        line=" ".join(place(*point) for point in points),
         across=[Tick(value / max(last, 1), numbers.tick(value)) for value in ticks(0, last, 4)],
         up=[Tick((high - value) / (high - low), numbers.tick(value)) for value in grid],
         across_label="tokens",

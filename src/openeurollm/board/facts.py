@@ -56,6 +56,7 @@ class LanguageFacts:
     dropped: Cell
     text: Cell
     share: Cell
+    tokens: Cell
     epochs: Cell
     tokens_a_sentence: Cell
     base_bits_per_byte: Cell
@@ -173,7 +174,8 @@ def facts(run: RunFolder) -> Facts:
         gaps=dict(papers.recipe.gaps),
         sentences=papers.fairness.sentences if papers.fairness else None,
         tokenizers=[
-            tokenizer.model_dump(exclude={"languages"}) for tokenizer in (papers.fairness.tokenizers if papers.fairness else [])
+            tokenizer.model_dump(exclude={"languages"})
+            for tokenizer in (papers.fairness.tokenizers if papers.fairness else [])
         ],
         conversations=sum(papers.tuning.conversations.values()) if papers.tuning else None,
         training={name: _curve(steps) for name, steps in papers.steps.items() if steps},
@@ -218,6 +220,7 @@ def _language(papers: Papers, tag: str) -> LanguageFacts:
         dropped=counted(sum(number for bucket, number in buckets.items() if bucket not in _NOT_DROPPED)),
         text=counted(text.bytes if text else 0),
         share=cell(portion.share if portion else None, mixed, "model", "not in the mixture"),
+        tokens=cell(portion.tokens if portion else None, mixed, "model", "not in the mixture"),
         epochs=cell(portion.epochs if portion else None, mixed, "model", "not in the mixture"),
         tokens_a_sentence=cell(
             fairness.get(tag), papers.fairness is not None, "tokenizer", "no parallel sentences in this language"

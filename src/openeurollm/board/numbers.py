@@ -13,13 +13,20 @@ def short(number: float) -> str:
     """A large number in words: `3.4 million`; below a hundred thousand as it is."""
     for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
         if number >= size:
-            return f"{number / size:.3g}{_SPACE}{word}" if number < 1000 * size else f"{number / size:,.0f}{_SPACE}{word}"
+            return (
+                f"{number / size:.3g}{_SPACE}{word}" if number < 1000 * size else f"{number / size:,.0f}{_SPACE}{word}"
+            )
     return count(number)
 
 
 def decimal(number: float, places: int = 2) -> str:
     """A number with fixed decimals: `1.52`."""
     return f"{number:,.{places}f}"
+
+
+def tenths(number: float) -> str:
+    """A number with one decimal: `31.4`."""
+    return decimal(number, 1)
 
 
 def kilobytes(number: float) -> str:
@@ -31,7 +38,9 @@ def size(number: float) -> str:
     """Bytes with the unit that fits: `4.5 MB`."""
     for unit, word in ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if number >= unit:
-            return f"{number / unit:,.3g}{_SPACE}{word}" if number < 1000 * unit else f"{number / unit:,.0f}{_SPACE}{word}"
+            return (
+                f"{number / unit:,.3g}{_SPACE}{word}" if number < 1000 * unit else f"{number / unit:,.0f}{_SPACE}{word}"
+            )
     return f"{number:.0f}{_SPACE}bytes"
 
 

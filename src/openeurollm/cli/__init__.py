@@ -3,11 +3,10 @@
 import errno
 import sys
 
+# Importing a noun's module registers its commands.
+from openeurollm.cli import board, corpus, evaluate, languages, plan, release, run, serve, tokenizer, trace  # noqa: F401
 from openeurollm.cli.frame import app
 from openeurollm.errors import BadInput, Failure
-
-# Importing a noun's module registers its commands.
-from openeurollm.cli import board, corpus, evaluate, languages, plan, release, run, serve, tokenizer, trace  # noqa: F401, I001
 
 
 def main() -> None:
@@ -35,7 +34,7 @@ def _words(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "out of memory; what was finished is kept, run again on a larger machine or with fewer --workers"
     where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC or "No space left" in str(error):
+    if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error):
         return f"the disk is full{where}; what was finished is kept, free some space and run again"
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"not allowed to write or read here{where}; choose another folder or mend its permissions"

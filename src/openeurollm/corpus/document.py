@@ -34,9 +34,9 @@ SCHEMA = pa.schema(
 class Found:
     """One record of a source on its way through the corpus stage.
 
-    `identity` is the record's own name in its source (address and date, or the source's id), never a position; records whose
-    identities agree before a `#` are pieces of one work and are never split between training and evaluation. `problem`
-    names the bucket of a record that could not be read.
+    `identity` is the record's own name in its source (address and date, or the source's id), never a position;
+    records whose identities agree before a `#` are pieces of one work and are never split between training and
+    evaluation. `problem` names the bucket of a record that could not be read.
     """
 
     source: str

@@ -1,7 +1,7 @@
 """Exact and near duplicates: MinHash over word five-grams, banded (Broder 1997; Leskovec et al., ch. 3).
 
-252 hashes in 42 bands of 6: two documents of Jaccard similarity .7 meet in at least one band with probability .995, of .8
-with probability above .99999; pairs that meet are then compared by their whole signatures.
+252 hashes in 42 bands of 6: two documents of Jaccard similarity .7 meet in at least one band with probability .995,
+of .8 with probability above .99999; pairs that meet are then compared by their whole signatures.
 """
 
 import hashlib
@@ -33,7 +33,9 @@ def fingerprint(text: str) -> str:
 
 
 def signature(text: str) -> Signature:
-    """MinHash signature, shape (252,), of the set of word five-grams (of the words, where there are fewer than five)."""
+    """MinHash signature, shape (252,), of the set of word five-grams (of the words, where there are fewer than
+    five).
+    """
     words = np.array([zlib.crc32(word.encode("utf-8", "replace")) for word in _WORD.findall(text.lower())], np.uint64)
     if len(words) == 0:
         return np.zeros(HASHES, np.uint32)
@@ -77,7 +79,9 @@ def sizes(roots: NDArray[np.int64]) -> Counter[int]:
     return Counter(roots.tolist())
 
 
-def _compare(group: NDArray[np.int64], signatures: NDArray[np.uint32], threshold: float, parent: NDArray[np.int64]) -> None:
+def _compare(
+    group: NDArray[np.int64], signatures: NDArray[np.uint32], threshold: float, parent: NDArray[np.int64]
+) -> None:
     group = np.sort(group)
     for place in range(len(group) - 1 if len(group) <= _MOST else 1):
         one, others = group[place], group[place + 1 :]

@@ -1,6 +1,6 @@
 """Filters that hold for every language: length, letters, script, repetition. Each names the bucket it drops into.
 
-The repetition measures are those of Gopher (Rae et al. 2021, table A1), taken over words as Unicode has them.
+The repetition measures follow Gopher (Rae et al. 2021, table A1), taken over words as Unicode has them.
 """
 
 import re
@@ -10,6 +10,7 @@ from openeurollm.languages import languages, scripts
 from openeurollm.recipe import Corpus
 
 _WORD = re.compile(r"\w+")
+_RUN = 10
 
 
 def too_short_or_long(text: str, limits: Corpus) -> str:
@@ -25,7 +26,7 @@ def unlike_prose(text: str, limits: Corpus) -> str:
         return "few_letters"
     if repeated_line_share(text) > limits.max_repeated_line_share:
         return "repeated_lines"
-    if top_word_gram_share(text) > limits.max_top_word_gram_share:
+    if repeated_word_share(text) > limits.max_repeated_word_share:
         return "repeated_words"
     return ""
 
@@ -58,11 +59,13 @@ def repeated_line_share(text: str) -> float:
     return repeated / total if total else 0.0
 
 
-def top_word_gram_share(text: str) -> float:
-    """Share of the words' characters that the most frequent run of three words takes; 0 where none comes thrice."""
+def repeated_word_share(text: str) -> float:
+    """Share of the words that lie in a run of ten words which stands in the text more than once."""
     words = _WORD.findall(text.lower())
-    grams = Counter(zip(words, words[1:], words[2:], strict=False))
-    if not grams:
-        return 0.0
-    total = sum(map(len, words))
-    return max((sum(map(len, gram)) * count / total for gram, count in grams.most_common(3) if count > 2), default=0.0)
+    first: dict[tuple[str, ...], int] = {}
+    covered = bytearray(len(words))
+    for start in range(len(words) - _RUN + 1):
+        earlier = first.setdefault(tuple(words[start : start + _RUN]), start)
+        if earlier != start:
+            covered[start : start + _RUN] = covered[earlier : earlier + _RUN] = b"\1" * _RUN
+    return sum(covered) / len(words) if words else 0.0

@@ -23,7 +23,9 @@ HELD_OUT = "held-out.parquet"
 
 @dataclass(frozen=True)
 class Task:
-    """One language to gather from the refined shards into `folder`; what is dropped goes to `drops`, counts to `done`."""
+    """One language to gather from the refined shards into `folder`; what is dropped goes to `drops`, counts to
+    `done`.
+    """
 
     language: str
     shards: tuple[Path, ...]

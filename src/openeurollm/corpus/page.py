@@ -34,7 +34,7 @@ def main_text(page: bytes, limits: Corpus) -> str:
         raise Refused("extraction_failed") from None
     if not text:
         raise Refused("empty")
-    return text.replace("\n", "\n\n")
+    return str(text).replace("\n", "\n\n")
 
 
 def language_claim(page: bytes) -> str | None:

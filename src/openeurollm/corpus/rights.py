@@ -1,7 +1,7 @@
 """Rights that a page's owner reserves against text and data mining, in the signals that machines can read.
 
-robots.txt (RFC 9309), `tdm-reservation` (TDM Reservation Protocol, W3C community group, 2024), `noai` in X-Robots-Tag and
-robots metadata (a convention since 2022).
+robots.txt (RFC 9309), `tdm-reservation` (TDM Reservation Protocol, W3C community group, 2024), `noai` in X-Robots-Tag
+and robots metadata (a convention since 2022).
 """
 
 import re

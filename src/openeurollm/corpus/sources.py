@@ -180,7 +180,9 @@ def _hugging_face(name: str, source: Source) -> Iterator[Found]:
 
 
 def _from_fields(name: str, fields: Any, source: Source, fallback: str) -> Found:
-    """A record of a data set; HPLT's names (`u` address, `ts` time, `lang`, `f` file) are known beside the usual ones."""
+    """A record of a data set; HPLT's names (`u` address, `ts` time, `lang`, `f` file) are known beside the usual
+    ones.
+    """
     if not isinstance(fields, dict):
         return Found(name, fallback, problem="invalid_record")
 
@@ -229,7 +231,7 @@ def _opened(file: Path) -> io.BufferedIOBase:
     if file.suffix == ".gz":
         import gzip
 
-        return gzip.open(file, "rb")  # type: ignore[return-value]
+        return gzip.open(file, "rb")
     return open(file, "rb")
 
 

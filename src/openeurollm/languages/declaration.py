@@ -1,4 +1,6 @@
-"""The Universal Declaration of Human Rights as the package gflanguages carries it: excerpts, not the same in each language."""
+"""The Universal Declaration of Human Rights as the package gflanguages carries it: excerpts, not the same in each
+language.
+"""
 
 from functools import cache
 from typing import Any

@@ -37,7 +37,9 @@ _SCRIPTS = {
 
 @dataclass(frozen=True)
 class Answer:
-    """The identified `language` (BCP-47, `und` when there is nothing to go by), its `probability`, and the best three."""
+    """The identified `language` (BCP-47, `und` when there is nothing to go by), its `probability`, and the best
+    three.
+    """
 
     language: str
     probability: float
@@ -76,7 +78,7 @@ def normal_tag(claim: str | None) -> str | None:
         if territory == "ME" and script != "Cyrl":
             return "cnr"
         return "sr-Latn" if script == "Latn" or language != "sr" else "sr-Cyrl" if script == "Cyrl" else "sr"
-    return {"no": "nb", "nor": "nb"}.get(language or "", language)
+    return "nb" if language in ("no", "nor") else str(language) if language else None
 
 
 def identify(text: str, claim: str | None = None) -> Answer:

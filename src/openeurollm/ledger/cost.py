@@ -76,10 +76,10 @@ class _Energy:
         self._kwh, self._method = 0.0, "not measured: the package codecarbon is not installed"
         self._tracker: Any = None
         try:
-            logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
             from codecarbon import OfflineEmissionsTracker
         except ImportError:
             return
+        logging.disable(logging.CRITICAL)  # its start-up messages are not for our users
         self._tracker = OfflineEmissionsTracker(
             country_iso_code="FIN",  # only the energy is read; the grid's intensity is applied by the papers
             log_level="critical",
@@ -89,6 +89,7 @@ class _Energy:
             allow_multiple_runs=True,
         )
         self._tracker.start()
+        logging.disable(logging.NOTSET)
 
     def read(self, final: bool) -> tuple[float, str, float]:
         """Energy in kWh, the method, and the factor by which it may be wrong either way."""

@@ -1,7 +1,7 @@
 """Records: what was made, from what, with which parameters, by which code, where, and at what cost.
 
-A record is an in-toto statement (https://in-toto.io/Statement/v1) with SLSA provenance (https://slsa.dev/provenance/v1) and
-one field of our own, `openeurollm`, for counts, results and cost.
+A record is an in-toto statement (https://in-toto.io/Statement/v1) with SLSA provenance
+(https://slsa.dev/provenance/v1) and one field of our own, `openeurollm`, for counts, results and cost.
 """
 
 import hashlib
@@ -25,8 +25,8 @@ class Record:
     """One stage's record.
 
     `outputs` maps file names, relative to the stage's folder, to SHA-256; `inputs` maps what went in (a source's file,
-    another stage's record) to SHA-256; `parameters` are the resolved recipe tables; `counts` are records per language and
-    bucket; `results` is what the stage reports of itself; `cost` is as `Meter` gives it.
+    another stage's record) to SHA-256; `parameters` are the resolved recipe tables; `counts` are records per language
+    and bucket; `results` is what the stage reports of itself; `cost` is as `Meter` gives it.
     """
 
     stage: str
@@ -112,7 +112,9 @@ def outputs(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
     """Digest of every file that a stage left in `folder`, its record and the sub-folders `without` left out."""
     names = (path.relative_to(folder).as_posix() for path in files_below(folder))
     return {
-        name: digest(folder / name) for name in names if name != NAME and not name.startswith(tuple(f"{w}/" for w in without))
+        name: digest(folder / name)
+        for name in names
+        if name != NAME and not name.startswith(tuple(f"{w}/" for w in without))
     }
 
 

@@ -25,9 +25,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     tokens = _encode(recipe, run, engine, tuple(text_bytes))
     lengths = {tag: len(ids) for tag, ids in tokens.items()}
     tokenizer = Tokenizer.from_file(str(run.folder("tokenizer") / "tokenizer.json"))
-    shape, total = derive(
-        recipe.model, tokenizer.get_vocab_size(), sum(lengths.values()), recipe.mixture.max_epochs
-    )
+    shape, total = derive(recipe.model, tokenizer.get_vocab_size(), sum(lengths.values()), recipe.mixture.max_epochs)
     share = data.shares(text_bytes, recipe.mixture.temperature)
     wanted = data.budget(total, share, text_bytes, lengths, recipe.mixture.max_epochs)
     rows = max(1, recipe.model.batch_tokens // shape.context)
@@ -48,7 +46,15 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     sizes = data.bytes_of_tokens(tokenizer)
     model = recipe.model
     training = trainer.Training(
-        "train the base model", batch, batches.steps, model, 1.0, model.warmup, model.decay, model.checkpoint_steps, sizes
+        "train the base model",
+        batch,
+        batches.steps,
+        model,
+        1.0,
+        model.warmup,
+        model.decay,
+        model.checkpoint_steps,
+        sizes,
     )
     told = trainer.train(decoder, training, run.work("model"), run.folder("model") / "metrics.jsonl", engine)
     export(decoder, run.folder("model") / "base", run.folder("tokenizer"), end=0, title=f"{recipe.name} base")

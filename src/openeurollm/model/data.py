@@ -84,12 +84,14 @@ def budget(
 class Batches:
     """The batches of a training: `batch(step)` depends on nothing but the seed, the step and the data.
 
-    Every sequence is `context + 1` tokens of one language's text, documents following one another; each language comes in
-    an exact number of sequences, spread evenly at random over the training. An epoch of a language is a fresh permutation of its
-    text, cut at a fresh offset.
+    Every sequence is `context + 1` tokens of one language's text, documents following one another; each language
+    comes in an exact number of sequences, spread evenly at random over the training. An epoch of a language is a fresh
+    permutation of its text, cut at a fresh offset.
     """
 
-    def __init__(self, tokens: Mapping[str, Tokens], wanted: Mapping[str, int], context: int, rows: int, seed: int) -> None:
+    def __init__(
+        self, tokens: Mapping[str, Tokens], wanted: Mapping[str, int], context: int, rows: int, seed: int
+    ) -> None:
         self._tokens, self._context, self._rows, self._seed = tokens, context, rows, seed
         self._tags = tuple(tag for tag in wanted if len(tokens[tag]))
         self.steps = max(1, round(sum(wanted.values()) / (context * rows)))
@@ -123,7 +125,9 @@ class Batches:
 
 
 def _apportion(wanted: list[int], seats: int) -> list[int]:
-    """Whole numbers in proportion to `wanted` that add up to `seats`: largest remainders, every language at least one."""
+    """Whole numbers in proportion to `wanted` that add up to `seats`: largest remainders, every language at least
+    one.
+    """
     exact = np.array(wanted, float) / sum(wanted) * seats
     counts = np.maximum(np.floor(exact).astype(int), 1 if seats >= len(wanted) else 0)
     order = np.argsort(-(exact - np.floor(exact)), kind="stable")

@@ -1,6 +1,7 @@
 """The decoder: Qwen3's dense family, with the names Hugging Face gives its parameters.
 
-Shapes in comments: B sequences, T positions, D width, H query heads, K key and value heads, E width of a head, V vocabulary.
+Shapes in comments: B sequences, T positions, D width, H query heads, K key and value heads, E width of a head, V
+vocabulary.
 """
 
 import torch
@@ -122,7 +123,9 @@ class Decoder(nn.Module):
         return F.cross_entropy(logits.flatten(0, 1), targets_BT.flatten(), ignore_index=-100, reduction="sum")
 
     def _initialise(self, generator: torch.Generator) -> None:
-        """Uniform matrices of standard deviation width^-1/2; zero output projections and head; embedding of deviation .8."""
+        """Uniform matrices of standard deviation width^-1/2; zero output projections and head; embedding of deviation
+        .8.
+        """
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if name.endswith(("o_proj.weight", "down_proj.weight", "lm_head.weight")):

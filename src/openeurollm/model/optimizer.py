@@ -47,7 +47,7 @@ class Muon(torch.optim.Optimizer):
 def orthogonal(matrices: Tensor) -> Tensor:
     """The nearest (semi-)orthogonal matrix to each of a stack (n, rows, columns), to about 30 % in singular values."""
     a, b, c = _NEWTON_SCHULZ
-    x = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
+    x: Tensor = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(5):
         square = x @ x.mT
@@ -57,7 +57,8 @@ def orthogonal(matrices: Tensor) -> Tensor:
 
 def optimizers(decoder: Decoder, model: Model, factor: float = 1.0) -> list[torch.optim.Optimizer]:
     """The optimisers of a decoder, every rate times `factor`; each group remembers its rate as `initial_lr`."""
-    matrices, norms = [], []
+    matrices: list[nn.Parameter] = []
+    norms: list[nn.Parameter] = []
     for parameter in decoder.model.layers.parameters():
         (matrices if parameter.ndim == 2 else norms).append(parameter)
     groups = [

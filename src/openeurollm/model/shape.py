@@ -8,8 +8,8 @@ from openeurollm.errors import BadInput
 from openeurollm.recipe import Model
 from openeurollm.recipe import Shape as GivenShape
 
-# Loss of a decoder of N parameters after D tokens, nats: E + A / N^a + B / D^b. Besiroglu et al. 2024, "Chinchilla scaling: a
-# replication attempt", table 1.
+# Loss of a decoder of N parameters after D tokens, nats: E + A / N^a + B / D^b. Besiroglu et al. 2024, "Chinchilla
+# scaling: a replication attempt", table 1.
 _A, _B, _ALPHA, _BETA, _E = 482.01, 2085.43, 0.3478, 0.3658, 1.8172
 _HALF_LIFE = 15.39
 """Repeated tokens count less and less: R* of Muennighoff et al. 2023, "Scaling data-constrained language models"."""
@@ -55,8 +55,8 @@ class Shape:
 def derive(model: Model, vocabulary: int, available_tokens: float, max_epochs: float) -> tuple[Shape, int]:
     """The shape and the number of training tokens for a budget.
 
-    Among shapes of growing width, the one with the lowest predicted loss, where repeated text counts for less. `available_tokens`
-    is the text of one epoch. Raises `BadInput` where the budget does not pay for one batch.
+    Among shapes of growing width, the one with the lowest predicted loss, where repeated text counts for less.
+    `available_tokens` is the text of one epoch. Raises `BadInput` where the budget does not pay for one batch.
     """
     if model.shape is not None:
         shapes = [_given(model.shape, vocabulary, model.context)]
@@ -71,7 +71,9 @@ def derive(model: Model, vocabulary: int, available_tokens: float, max_epochs: f
     affordable = [shape for shape in shapes if tokens(shape) >= model.batch_tokens]
     if not affordable:
         least = model.batch_tokens * min(shape.flop_per_token for shape in shapes)
-        raise BadInput(f"[model] compute = {model.compute:.2g} does not pay for one batch; the least is {least:.2g} FLOP")
+        raise BadInput(
+            f"[model] compute = {model.compute:.2g} does not pay for one batch; the least is {least:.2g} FLOP"
+        )
     best = min(affordable, key=lambda shape: predicted_loss(shape, min(tokens(shape), limit), available_tokens))
     batches = max(1, int(min(tokens(best), limit)) // model.batch_tokens)
     return best, batches * model.batch_tokens
@@ -81,7 +83,7 @@ def predicted_loss(shape: Shape, tokens: float, available_tokens: float) -> floa
     """Loss in nats that the scaling law predicts; good for choosing between shapes, not as a forecast."""
     repeats = max(0.0, tokens / available_tokens - 1)
     useful = min(tokens, available_tokens) * (1 + _HALF_LIFE * (1 - math.exp(-repeats / _HALF_LIFE)))
-    return _E + _A / shape.matrix_parameters**_ALPHA + _B / useful**_BETA
+    return float(_E + _A / shape.matrix_parameters**_ALPHA + _B / useful**_BETA)
 
 
 def _standard(width: int, vocabulary: int, context: int) -> Shape:

@@ -61,8 +61,8 @@ def prepare(workers: int) -> None:
 def train(decoder: Decoder, training: Training, work: Path, metrics: Path, engine: Engine) -> dict[str, Any]:
     """Train the decoder in place; returns tokens, the last loss and the machine's matmul speed.
 
-    Writes a line of `metrics` every few steps and a checkpoint into `work` every `checkpoint_steps`. Raises `Failure` when
-    the loss is no number.
+    Writes a line of `metrics` every few steps and a checkpoint into `work` every `checkpoint_steps`. Raises `Failure`
+    when the loss is no number.
     """
     where = device()
     decoder.to(where).train()
@@ -140,7 +140,9 @@ class _Window:
         self.loss = self._nats / max(1, self._learnt)
         share = speed * self._flop / self._peak
         bits = self._nats / math.log(2) / max(1, self._bytes)
-        self.words = f"loss {self.loss:.3f}, {bits:.3f} bits a byte, {speed:,.0f} tokens/s, {100 * share:.0f} % of matmul"
+        self.words = (
+            f"loss {self.loss:.3f}, {bits:.3f} bits a byte, {speed:,.0f} tokens/s, {100 * share:.0f} % of matmul"
+        )
         self._start()
         return {
             "step": step,

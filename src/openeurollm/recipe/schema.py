@@ -16,8 +16,9 @@ class Source(Table):
     """Where documents come from, and on what terms.
 
     `kind` is a format: `warc`, `html` (a folder of pages), `text`, `jsonl`, `parquet`, `hplt` (JSONL with HPLT's field
-    names), `huggingface` (a data set on the hub, `path` is its name), `declaration` (the excerpts of the Declaration of Human
-    Rights in the package gflanguages; no path). A `path` may be a file or a folder; folders are read in sorted order.
+    names), `huggingface` (a data set on the hub, `path` is its name), `declaration` (excerpts of the Declaration of
+    Human Rights in the package gflanguages; no path). A `path` may be a file or a folder; folders are read in sorted
+    order.
     """
 
     kind: Literal["warc", "html", "text", "jsonl", "parquet", "hplt", "huggingface", "declaration"]
@@ -49,8 +50,8 @@ class Corpus(Table):
     min_script_share: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Share of letters that must be in the script of the document's language."""
     max_repeated_line_share: Annotated[float, Field(ge=0, le=1)] = 0.3
-    max_top_word_gram_share: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Share of the characters that the most frequent run of three words may take (Gopher's repetition filter)."""
+    max_repeated_word_share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Share of the words that may lie in runs of ten words which stand in the document more than once."""
     min_letter_share: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Share of non-space characters that must be letters."""
     near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.7
@@ -127,6 +128,8 @@ class Tuning(Table):
 
     conversations: Path
     licence: str = Field(min_length=1)
+    held_out: Annotated[int, Field(ge=0)] = 2
+    """Conversations a language that are not learnt but asked in the evaluation: its last ones in the file."""
     epochs: Annotated[float, Field(gt=0)] = 3.0
     batch_tokens: Annotated[int, Field(ge=16)] = 4_096
     rate: Annotated[float, Field(gt=0)] = 0.3
@@ -141,8 +144,6 @@ class Evaluation(Table):
     """Bytes of held-out text a language that are scored."""
     bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1_000
     """Resamples behind each 95 % confidence interval."""
-    answers: Annotated[int, Field(ge=0)] = 2
-    """Answers a language that the tuned model writes, to see whether it answers in the language asked."""
 
 
 class Release(Table):

@@ -59,8 +59,8 @@ def _lines(path: Path) -> list[str]:
 def measure(name: str, tokenizer: Tokenizer, sentences: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Tokens a sentence in each language, and how unequal they are.
 
-    `mean` is over languages, `worst` the largest, `max_min` largest over smallest, `gini` Gini's coefficient over languages
-    (0 is equality), `english` the figure for English or None.
+    `mean` is over languages, `worst` the largest, `max_min` largest over smallest, `gini` Gini's coefficient over
+    languages (0 is equality), `english` the figure for English or None.
     """
     costs = {
         tag: fmean(len(each.ids) for each in tokenizer.encode_batch(list(lines), add_special_tokens=False))

@@ -34,7 +34,8 @@ _MOST_REPEATS = 10
 def train(texts: dict[str, list[Path]], vocabulary: int, bytes_per_language: int) -> Tokenizer:
     """Train on the Parquet files of each language, `bytes_per_language` script-corrected bytes of each.
 
-    Deterministic: the documents are taken in the order of their ids. Raises `BadInput` where the text is too little for any merge.
+    Deterministic: documents are taken in the order of their ids. Raises `BadInput` where the text is too little for any
+    merge.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
