@@ -187,7 +187,8 @@ def markup(page: Page) -> str:
         content = f'{nav}<div id="content" class="content"><h1>{title}</h1>\n{paragraphs}</div>{aside}{footer}{banner}'
     else:
         nav = f'<nav class="breadcrumb">{" › ".join(links[:3])}</nav>'
-        content = f'<div class="wrapper"><h2>{name}</h2>{nav}<section class="post"><h1>{title}</h1>\n{paragraphs}</section></div>{footer}{banner}'
+        post = f'<section class="post"><h1>{title}</h1>\n{paragraphs}</section>'
+        content = f'<div class="wrapper"><h2>{name}</h2>{nav}{post}</div>{footer}{banner}'
     head = f'<meta charset="utf-8">{page.meta}<title>{title} – {name}</title>'
     return f'<!DOCTYPE html>\n<html lang="{page.claim}"><head>{head}</head>\n<body>{content}</body></html>\n'
 

@@ -70,7 +70,7 @@ def _tokenizer(folder: Path) -> None:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(["Il-bnedmin kollha jitwieldu ħielsa u ugwali"] * 9, trainer)
+    tokenizer.train_from_iterator(["Il-bnedmin kollha jitwieldu ħielsa u ugwali fl-1948 u 1948"] * 9, trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|im_end|>", "chat_template": CHAT}
     write_json(folder / "tokenizer_config.json", config)
@@ -120,7 +120,7 @@ def _results(stage: str) -> dict[str, Any]:
             "mixture": {tag: {"share": 1 / 3, "bytes": 4, "tokens": 3, "epochs": 2.5} for tag in MADE},
             "final_loss": 5.1,
         },
-        "tuning": {"conversations": {tag: 4 for tag in MADE}, "steps": 2, "tokens": 512, "final_loss": 5.0},
+        "tuning": {"conversations": dict.fromkeys(MADE, 4), "steps": 2, "tokens": 512, "final_loss": 5.0},
         "evaluation": {},
     }
     return found[stage]
@@ -166,7 +166,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, RunFolder]:
     for stage in ("corpus", "tokenizer", "evaluation"):
         run.folder(stage).mkdir()
     write_json(run.folder("corpus") / "part.json", [])
-    costs = {"languages": {tag: 31.5 for tag in MADE}, "name": "tiny", "vocabulary": 300}
+    costs = {"languages": dict.fromkeys(MADE, 31.5), "name": "tiny", "vocabulary": 300}
     write_json(run.folder("tokenizer") / "fairness.json", {"sentences": 32, "tokenizers": [costs]})
     (run.folder("model") / "base").mkdir(parents=True)
     write_json(run.folder("model") / "base" / "config.json", {})

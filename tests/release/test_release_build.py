@@ -78,16 +78,17 @@ def test_a_licence_that_the_hub_does_not_list_is_named(release: Path) -> None:
 
 def test_the_card_says_what_the_records_say(sealed: Sealed) -> None:
     page = (sealed[0] / "README.md").read_text("utf-8")
+    same = "7 | 1,234 | 33.33 % | 2.50 | 31.5 | 2.345 (2.245–2.445) | 310.0 (309.9–310.1)"
     for line in (
-        "| Maltese | `mt` | 7 | 1,234 | 33.33 % | 2.50 | 31.5 | 2.345 (2.245–2.445) | 310.0 (309.9–310.1) | 50 % of 2 |",
-        "| Greek | `el` | 7 | 1,234 | 33.33 % | 2.50 | 31.5 | 2.345 (2.245–2.445) | 310.0 (309.9–310.1) | — |",
+        f"| Maltese | `mt` | {same} | 50 % of 2 |",
+        f"| Greek | `el` | {same} | — |",
         "| Norwegian Bokmål | `nb` | — | — | — | — | — | — | — | — |",
         "- Norwegian Bokmål (`nb`): no source yet",
         "| Parameters | 31,234 |",
         "| unknown | 18 |",
         "| rights_reserved | 6 |",
         "| email | 3 |",
-        "| held_out_in_training | {\"documents\": 3, \"overlapping\": 0} |",
+        '| held_out_in_training | {"documents": 3, "overlapping": 0} |',
         "| tuning | 12 | 20 | 0.000 | 0.002 (0.001–0.006) | a test's guess |",
         "| all | 62 | 100 | 0.000 | 0.01 (0.005–0.03) | the sum of the stages |",
     ):
@@ -194,7 +195,9 @@ def test_a_model_changed_after_its_record_is_refused(copied: Made) -> None:
     before = digest(path)
     path.write_text(path.read_text("utf-8") + "\n", "utf-8")
     assert digest(path) != before
-    with pytest.raises(Failure, match="generation_config.json is not the generation_config.json that records/tuning"):
+    with pytest.raises(
+        Failure, match=r"is not the generation_config\.json that records/tuning"
+    ):
         build(recipe, run, engine())
 
 

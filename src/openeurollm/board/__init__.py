@@ -1,4 +1,4 @@
-"""The board: a run, or any number of them, on one static page that opens from disk; and a report of a run in Markdown."""
+"""The board: any number of runs on one static page that opens from disk, and a report of a run in Markdown."""
 
 from dataclasses import asdict
 from typing import Any

@@ -1,7 +1,7 @@
 """Where the marks of each chart go. The templates draw them; nothing here is markup.
 
-Charts by language have one row a language. Across they are measured in percent of the chart, so that the letters keep their
-size on a narrow screen; down they are measured in pixels.
+Charts by language have one row a language. Across they are measured in percent of the chart, so that the letters keep
+their size on a narrow screen; down they are measured in pixels.
 """
 
 import math
@@ -149,7 +149,7 @@ def text(facts: Facts) -> Bars | None:
     return _bars(
         facts,
         "Text per language",
-        "Training text kept for each language, in kilobytes of UTF-8",
+        "Training text kept for each language, in kilobytes",
         "kB",
         lambda row: row.text,
         lambda value: value / 1000,
@@ -252,7 +252,7 @@ def bits(facts: Facts) -> Intervals | None:
 
     return Intervals(
         title="Bits per byte, with 95 % intervals",
-        description=f"Bits the model needs for a byte of held-out text in each of {len(rows)} languages; lower is better. "
+        description=f"Bits the model needs for a byte of held-out text, in {len(rows)} languages; lower is better. "
         f"Hollow circles are the base model, filled squares the tuned one. The scale starts at {numbers.decimal(low)}.",
         height=6 + 22 * len(rows) + BOTTOM,
         rows=[
@@ -293,7 +293,7 @@ def fates(facts: Facts) -> Stacks | None:
     plot = 100 - LEFT - 13
     return Stacks(
         title="Where the documents went",
-        description=f"Share of the documents read in each language that were kept, held out for evaluation, or dropped; "
+        description="Share of the documents read in each language that were kept, held out for evaluation, or dropped; "
         f"{numbers.count(facts.documents_read or 0)} documents in all.",
         height=6 + ROW * len(met) + BOTTOM,
         stacks=[

@@ -329,7 +329,7 @@ def _sources(papers: Papers) -> list[Mapping[str, Any]]:
 def _curve(steps: list[Step], most: int = 400) -> list[Mapping[str, Any]]:
     """At most about `most` points, each the last step of an equal stretch with the mean loss of the stretch."""
     width = max(1, -(-len(steps) // most))
-    points = []
+    points: list[Mapping[str, Any]] = []
     for start in range(0, len(steps), width):
         stretch = steps[start : start + width]
         losses = [step.loss for step in stretch if step.loss is not None]

@@ -32,7 +32,8 @@ def sentence(facts: Facts) -> str:
 def tiles(facts: Facts) -> list[Tile]:
     """The main numbers: languages, documents, text, parameters, tokens, time, energy."""
     served, kept, size = facts.served, facts.documents_kept, facts.text_bytes
-    no_corpus, no_model = "the corpus is not built", "the model is not built"
+    no_corpus, no_model, nothing = "the corpus is not built", "the model is not built", "no stage is built"
+    built = any(stage.wall_seconds is not None for stage in facts.stages)
     return [
         Tile("languages with text", str(served) if served is not None else "", f"of {facts.languages} promised"),
         Tile(
@@ -53,8 +54,12 @@ def tiles(facts: Facts) -> list[Tile]:
             numbers.short(facts.training_tokens) if facts.training_tokens is not None else "",
             "repeats counted" if facts.training_tokens is not None else no_model,
         ),
-        Tile("time", numbers.span(3600 * facts.hours) if facts.hours else "", "wall clock, all stages built"),
-        Tile("energy", numbers.energy(facts.kwh) if facts.kwh is not None else "", interval(facts) or "not measured"),
+        Tile("time", numbers.span(3600 * facts.hours) if built else "", "wall clock" if built else nothing),
+        Tile(
+            "energy",
+            numbers.energy(facts.kwh) if facts.kwh is not None else "",
+            interval(facts) or ("not measured" if built else nothing),
+        ),
     ]
 
 

@@ -10,12 +10,10 @@ def count(number: float) -> str:
 
 
 def short(number: float) -> str:
-    """A large number in words: `3.4 million`; below a hundred thousand as it is."""
-    for size, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
-        if number >= size:
-            return (
-                f"{number / size:.3g}{_SPACE}{word}" if number < 1000 * size else f"{number / size:,.0f}{_SPACE}{word}"
-            )
+    """A large number in words: `3.41 million`; below a million as it is."""
+    for unit, word in ((1e12, "trillion"), (1e9, "billion"), (1e6, "million")):
+        if number >= unit:
+            return f"{_figures(number / unit)}{_SPACE}{word}"
     return count(number)
 
 
@@ -38,9 +36,7 @@ def size(number: float) -> str:
     """Bytes with the unit that fits: `4.5 MB`."""
     for unit, word in ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if number >= unit:
-            return (
-                f"{number / unit:,.3g}{_SPACE}{word}" if number < 1000 * unit else f"{number / unit:,.0f}{_SPACE}{word}"
-            )
+            return f"{_figures(number / unit)}{_SPACE}{word}"
     return f"{number:.0f}{_SPACE}bytes"
 
 
@@ -58,10 +54,10 @@ def span(seconds: float) -> str:
     if minutes == 0:
         return f"{rest}{_SPACE}s"
     if hours == 0:
-        return f"{minutes}{_SPACE}min {rest:02d}{_SPACE}s"
+        return f"{minutes}{_SPACE}min{_SPACE}{rest:02d}{_SPACE}s"
     if days == 0:
-        return f"{hours}{_SPACE}h {minutes % 60:02d}{_SPACE}min"
-    return f"{days}{_SPACE}d {hours % 24}{_SPACE}h"
+        return f"{hours}{_SPACE}h{_SPACE}{minutes % 60:02d}{_SPACE}min"
+    return f"{days}{_SPACE}d{_SPACE}{hours % 24}{_SPACE}h"
 
 
 def energy(kwh: float) -> str:
@@ -84,5 +80,5 @@ def tick(number: float) -> str:
 
 
 def _figures(amount: float) -> str:
-    """Three figures that mean something."""
-    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}"
+    """Three figures that mean something, two below one."""
+    return f"{amount:,.0f}" if amount >= 100 else f"{amount:.3g}" if amount >= 1 else f"{amount:.2g}"

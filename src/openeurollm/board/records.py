@@ -1,7 +1,7 @@
 """What the board reads of a run: the records and numbers of its stages, checked before anything is shown.
 
-A run folder may come from anywhere. Numbers must be finite and in bounds, text must be text; all else is refused with the
-name of the file. The board reads records and results alone, never a document of the corpus.
+A run folder may come from anywhere. Numbers must be finite and in bounds, text must be text; all else is refused with
+the name of the file. The board reads records and results alone, never a document of the corpus.
 """
 
 import json

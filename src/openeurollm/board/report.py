@@ -30,9 +30,9 @@ def report(run: RunFolder) -> str:
 
 def _about(found: Facts) -> list[str]:
     return [
-        f"Report of the run `{found.folder}` (recipe `{found.name}`), written from its records by",
-        "`openeurollm report RUN`, which writes it again; `openeurollm board RUN --json` gives the same numbers as JSON. "
-        "RUN is the run folder.",
+        f"Report of the run in the folder `{found.folder}` (recipe `{found.name}`), written from its records alone by",
+        "`openeurollm report RUN`, which writes it again; RUN is the run folder. `openeurollm board RUN --json` gives",
+        "the same numbers as JSON, and `openeurollm run RUN/recipe.toml` makes the run itself again.",
     ]
 
 
@@ -63,14 +63,11 @@ def _row(row: LanguageFacts) -> list[str]:
 def _blanks(found: Facts) -> list[str]:
     gaps = [f"- {name}: {_plain(found.gaps[tag])}" for tag, name in _names(found) if tag in found.gaps]
     notes = [f"- {_plain(note)}" for note in found.notes]
+    intervals = any(row.base_bits_per_byte.low is not None for row in found.by_language)
     return [
         *(["Gaps that the recipe allows:", "", *gaps] if gaps else ["The recipe allows no gap."]),
         *(["", f"Why a number is blank ({_BLANK}):", "", *notes] if notes else []),
-        *(
-            ["", "Numbers in brackets are 95 % intervals."]
-            if any(row.base_bits_per_byte.low for row in found.by_language)
-            else []
-        ),
+        *(["", "Numbers in brackets are 95 % intervals."] if intervals else []),
     ]
 
 
@@ -86,18 +83,17 @@ def _documents(found: Facts) -> list[str]:
     rows = [
         [
             f"{fate.name} ({fate.tag})",
-            numbers.count(fate.read),
-            *(numbers.count(fate.dropped.get(name, 0)) for name in reasons),
+            *map(numbers.count, [fate.read, *(fate.dropped.get(name, 0) for name in reasons)]),
         ]
         for fate in found.fates
         if fate.read
     ]
+    read, kept = numbers.count(found.documents_read or 0), numbers.count(found.documents_kept or 0)
     masked = ", ".join(f"{_words(kind)} {numbers.count(times)}" for kind, times in found.masked_by_kind.items())
     return [
         "## Documents",
         "",
-        f"{numbers.count(found.documents_read or 0)} documents were read and {numbers.count(found.documents_kept or 0)} kept, "
-        "those held out for evaluation included. Dropped, by reason:",
+        f"{read} documents were read and {kept} kept, those held out for evaluation included. Dropped, by reason:",
         "",
         *_table(["reason", "documents"], totals),
         "",
@@ -140,7 +136,8 @@ def _tokenizers(found: Facts) -> list[str]:
         for one in found.tokenizers
     ]
     head = ["tokenizer", "vocabulary", "mean", "worst", "paid by", "dearest/cheapest", "Gini"]
-    said = f"Tokens for the same {numbers.count(found.sentences or 0)} sentences in each language; the first is this run's."
+    sentences = numbers.count(found.sentences or 0)
+    said = f"Tokens for the same {sentences} sentences in each language; the first tokenizer is this run's."
     return ["## Tokenizer", "", said, "", *_table(head, rows)]
 
 

@@ -15,7 +15,9 @@ app.add_typer(corpus, name="corpus")
 def inspect(
     path: RunPath,
     language: Annotated[str | None, typer.Option(help="Only this language.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Only documents dropped for this reason; kept for kept ones.")] = None,
+    reason: Annotated[
+        str | None, typer.Option(help="Only documents dropped for this reason; kept for kept ones.")
+    ] = None,
     number: Annotated[int, typer.Option(min=1, help="At most this many documents.")] = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -38,5 +40,8 @@ def inspect(
     if as_json:
         print_json(found)
         return
-    shown = [(row["language"], row["reason"], row["url"] or row["id"], row["excerpt"][:80].replace("\n", " ")) for row in found]
+    shown = [
+        (row["language"], row["reason"], row["url"] or row["id"], row["excerpt"][:80].replace("\n", " "))
+        for row in found
+    ]
     print_table("", ("language", "reason", "document", "begins"), shown)

@@ -26,7 +26,9 @@ def languages(
         print_json([{**vars(row), "scripts": list(row.scripts), "countries": list(row.countries)} for row in rows])
         return
     cells = ((r.tag, r.name, r.autonym, " ".join(r.scripts), " ".join(r.countries), r.status) for r in rows)
-    print_table(f"{contract}: {len(rows)} languages", ("tag", "name", "autonym", "script", "countries", "status"), cells)
+    print_table(
+        f"{contract}: {len(rows)} languages", ("tag", "name", "autonym", "script", "countries", "status"), cells
+    )
 
 
 @app.command()

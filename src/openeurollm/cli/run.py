@@ -27,6 +27,7 @@ def run(
 ) -> None:
     """Build what the recipe names; what is built already and has not changed is left alone."""
     from openeurollm import recipe as recipes
+    from openeurollm.cli.summary import show, summary
     from openeurollm.engine import Engine, Reporter
     from openeurollm.errors import BadInput
     from openeurollm.ledger import RunFolder, cores
@@ -49,17 +50,20 @@ def run(
         notes = [f"{step.stage}: {step.why}" for step in steps if step.why != "built"]
         print("\n".join([f"{folder.path}: everything is built already, nothing to do", *notes]))
     else:
-        print(f"{folder.path}: built {', '.join(built)}")
+        print(f"{folder.path}: built {', '.join(built)}\n")
+        show(summary(folder))
 
 
 def _cost(recipe: Any) -> dict[str, Any]:
     from openeurollm.model.trainer import matmul_speed
+    from openeurollm.plan import plan
 
     speed = matmul_speed()
+    found = plan(recipe.model.compute, 0.5 * speed)
     return {
-        "training_flop": recipe.model.compute,
+        "training_flop": found.flop,
         "matmul_flop_per_s": round(speed),
-        "training_minutes": round(recipe.model.compute / (0.5 * speed) / 60, 1),
+        "training_minutes": round(found.seconds / 60, 1),
     }
 
 
@@ -98,19 +102,17 @@ def status(path: RunPath, as_json: AsJson = False) -> None:
     if as_json:
         print_json({"run": path.name, "stages": stages, "cost": total})
         return
-    rows = [
-        (stage, part["state"], *((cost["wall_seconds"], cost["cpu_seconds"], cost["energy"]["kwh"]) if (cost := part["cost"]) else ("", "", "")))
-        for stage, part in stages.items()
-    ]  # fmt: skip
-    rows.append(("total", "", total["wall_seconds"], total["cpu_seconds"], total["energy"]["kwh"]))
-    shown = [(*row[:2], *(f"{cell:,.1f}" if cell != "" else "" for cell in row[2:4]), _kwh(row[4])) for row in rows]
-    print_table(str(path), ("stage", "state", "wall s", "CPU s", "kWh"), shown, numbers=3)
+    rows = [(stage, part["state"], *_cost_cells(part["cost"])) for stage, part in stages.items()]
+    rows.append(("total", "", *_cost_cells(total)))
+    print_table(str(path), ("stage", "state", "wall s", "CPU s", "kWh"), rows, numbers=3)
     print(f"energy: between {total['energy']['low']:.5f} and {total['energy']['high']:.5f} kWh, estimated")
     _show_counts(stages["corpus"]["counts"])
 
 
-def _kwh(value: Any) -> str:
-    return "" if value == "" else f"{value:.5f}"
+def _cost_cells(cost: dict[str, Any] | None) -> tuple[str, str, str]:
+    if cost is None:
+        return "", "", ""
+    return f"{cost['wall_seconds']:,.1f}", f"{cost['cpu_seconds']:,.1f}", f"{cost['energy']['kwh']:.5f}"
 
 
 def _total(costs: list[dict[str, Any]]) -> dict[str, Any]:

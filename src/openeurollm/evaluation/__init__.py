@@ -38,8 +38,9 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     sentences = read_parallel(recipe.parallel, tags(recipe))
     questions = read_questions(run.folder("tuning") / "held-out.jsonl", tags(recipe))
     measured = []
+    nothing: dict[str, list[str]] = {}
     for name, folder, asked in (
-        ("base", run.folder("model") / "base", {}),
+        ("base", run.folder("model") / "base", nothing),
         ("tuned", run.folder("tuning"), questions),
     ):
         found = evaluate(Model(folder), texts, sentences, asked, recipe.evaluation.bootstrap, recipe.seed, engine)
@@ -136,7 +137,8 @@ def _coverage(recipe: Recipe, measured: Sequence[Mapping[str, Any]]) -> dict[str
     for part in measured:
         for measure, values in part["measures"].items():
             coverage[measure] = {
-                tag: "measured" if tag in values else recipe.gaps.get(tag, "nothing to measure on") for tag in tags(recipe)
+                tag: "measured" if tag in values else recipe.gaps.get(tag, "nothing to measure on")
+                for tag in tags(recipe)
             }
     return coverage
 

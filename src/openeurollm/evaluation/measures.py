@@ -16,8 +16,8 @@ _ANSWER_TOKENS = 48
 def bits_per_byte(model: Model, documents: Sequence[str], resamples: int, seed: int) -> dict[str, Any]:
     """Bits per UTF-8 byte of held-out documents of one language, with a 95 % bootstrap interval.
 
-    `unit` says what was resampled and `n` how many: documents, or paragraphs where there are few documents (whose interval
-    is then somewhat too narrow, as paragraphs of one document are alike).
+    `unit` says what was resampled and `n` how many: documents, or paragraphs where there are few documents (whose
+    interval is then somewhat too narrow, as paragraphs of one document are alike).
     """
     unit = "document" if len(documents) >= _LEAST_DOCUMENTS else "paragraph"
     texts = list(documents) if unit == "document" else [p for text in documents for p in text.split("\n") if p.strip()]

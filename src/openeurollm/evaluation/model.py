@@ -49,8 +49,8 @@ class Model:
     def score(self, texts: Sequence[str]) -> list[Scored]:
         """Bits that the model needs for each text, read from its beginning after an end-of-text token.
 
-        Texts longer than the context are scored in windows that overlap by half: every token counts once, with at least half
-        a context before it from the second window on.
+        Texts longer than the context are scored in windows that overlap by half: every token counts once, with at
+        least half a context before it from the second window on.
         """
         pieces: list[tuple[int, list[int], int]] = []  # text, ids with what goes before, how many of them count
         for number, text in enumerate(texts):

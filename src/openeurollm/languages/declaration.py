@@ -25,4 +25,5 @@ def declaration(tag: str) -> tuple[str, ...]:
         return ()
     sample = entry.sample_text
     parts = (sample.specimen_48, sample.specimen_36, sample.specimen_32, sample.specimen_21, sample.specimen_16)
-    return tuple(dict.fromkeys(line.strip() for part in parts for line in part.split("\n") if line.strip()))
+    lines = dict.fromkeys(line.strip() for part in parts for line in part.split("\n") if line.strip())
+    return tuple(line for line in lines if not any(line != other and line in other for other in lines))

@@ -32,8 +32,8 @@ _MAYBE = "chat_template.jinja"
 def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
     """Gather the tuned model and its papers, seal them, and verify the result as a stranger would.
 
-    Raises `Failure` where a file of the model is missing, or where the release does not verify, the comparison of logits
-    with transformers included.
+    Raises `Failure` where a file of the model is missing or the release does not verify; verifying includes the
+    comparison of logits with transformers.
     """
     out = run.folder("release")
     remove(out)
@@ -65,7 +65,7 @@ def _copy_papers(recipe: Recipe, run: RunFolder, out: Path) -> None:
         raw["openeurollm"]["host"].pop("name", None)  # on what it was made matters, on whose machine does not
         text = json.dumps(raw, ensure_ascii=False, indent=1) + "\n"
         write_text(out / "records" / f"{stage}.json", without_folders(text, folders))
-    note = "# The resolved recipe. Paths are cut to their last part: the folders are those of the machine it ran on.\n\n"
+    note = "# The resolved recipe. Paths are cut to their last part: the folders were those of another machine.\n\n"
     text = (run.path / "recipe.toml").read_text("utf-8")
     write_text(out / "recipe.toml", note + without_folders(text, folders))
     _copy(run.folder("evaluation") / "results.json", out / "evaluation.json")

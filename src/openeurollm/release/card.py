@@ -25,7 +25,7 @@ _HUB_LICENCES = {
     "CC-BY-SA-4.0": "cc-by-sa-4.0",
     "CC-BY-NC-4.0": "cc-by-nc-4.0",
 }
-"""SPDX → the hub's name (https://huggingface.co/docs/hub/repositories-licenses); others go as `other` with their name."""
+"""SPDX → the hub's name (https://huggingface.co/docs/hub/repositories-licenses); others go as `other`."""
 _VERY_SMALL = 1e9
 """Parameters below which the card calls a model very small."""
 

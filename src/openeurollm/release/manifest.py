@@ -13,12 +13,12 @@ MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 MAX_BYTES = 10_000_000
 _MAX_FILES = 10_000
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}(?:/[A-Za-z0-9][A-Za-z0-9._-]{0,199}){0,5}")
-"""Names that mean the same everywhere and cannot lead out of a folder: no `..`, no leading slash or dot, no backslash."""
+"""Names that mean the same everywhere and stay inside a folder: no `..`, no leading slash or dot, no backslash."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 def seal(folder: Path, name: str) -> dict[str, str]:
-    """Write `manifest.json` over everything in `folder`, then `SHA256SUMS` over that too; returns the manifest's files."""
+    """Write `manifest.json` over all of `folder`, then `SHA256SUMS` over that too; returns the manifest's files."""
     files = {path.relative_to(folder).as_posix(): digest(path) for path in files_below(folder)}
     files = {name: files[name] for name in sorted(files) if name not in (MANIFEST, SUMS)}
     write_json(folder / MANIFEST, {"release": name, "openeurollm": __version__, "files": files})
@@ -34,7 +34,7 @@ def sums(files: Mapping[str, str]) -> str:
 def read_manifest(folder: Path) -> dict[str, str]:
     """The files that the manifest of `folder` lists, with their digests.
 
-    Raises `BadInput` for a manifest that is too large, not in the format, or has a name that could lead out of the folder.
+    Raises `BadInput` for a manifest that is too large or not in the format, or a name that may lead out of the folder.
     """
     raw = read_bounded(folder / MANIFEST, MAX_BYTES)
     files = raw.get("files") if isinstance(raw, dict) else None

@@ -1,6 +1,6 @@
 """Verifying a release from its folder alone: is every file what was sealed, and do the papers agree with the records.
 
-The folder is hostile until shown otherwise: nothing is followed, nothing is loaded but safetensors and text, all is bounded.
+The folder is hostile until shown otherwise: no link is followed, only safetensors and text are read, all within bounds.
 """
 
 import os
@@ -82,8 +82,8 @@ class Folder:
 def verify(folder: Path, logits: bool = False) -> list[dict[str, Any]]:
     """Check the release at `folder`; returns `{"check", "ok", "detail"}` for each check, in order.
 
-    With `logits` the model is also loaded with transformers and compared to its probe. Raises `BadInput` where the folder
-    is no release at all.
+    With `logits` the model is also loaded with transformers and compared to its probe. Raises `BadInput` where the
+    folder is no release at all.
     """
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")

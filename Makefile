@@ -1,0 +1,51 @@
+# A contributor's verbs. Everything lives in .venv; nothing is installed outside it.
+PYTHON ?= python3
+BIN := .venv/bin
+RECIPE := recipes/quickstart.toml
+
+.PHONY: help demo test setup check bench docs lock sample
+
+help:             ## say what there is
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile
+
+demo: .venv/ready ## from web pages to a model that answers, in about ten minutes on two cores
+	@$(BIN)/openeurollm run $(RECIPE)
+
+test: .venv/ready-dev ## set up and pass the tests
+	@$(BIN)/pytest
+
+setup: .venv/ready-dev ## a virtual environment with everything for development
+
+check: .venv/ready-dev ## lint, format, types, import directions, generated files
+	@$(BIN)/ruff check src tests sample benchmarks docs
+	@$(BIN)/ruff format --check src tests sample benchmarks docs
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python sample/build.py --check
+	@$(BIN)/python docs/commands.py --check
+
+bench: .venv/ready-dev ## every benchmark, ours and the peers' in one run
+	@for file in benchmarks/*.py; do echo "$$file"; $(BIN)/python $$file || exit 1; done
+
+docs: .venv/ready-dev ## remake the documentation that is generated
+	@$(BIN)/python docs/commands.py
+
+sample: .venv/ready ## remake the sample web from its sources
+	@$(BIN)/python sample/build.py
+
+lock: ## pin what a fresh resolution of pyproject.toml gives
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install -q '.[dev]'
+	.venv-lock/bin/pip freeze --exclude openeurollm | sed 's/+cpu$$//' > requirements.lock
+	rm -rf .venv-lock
+
+.venv/ready: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@echo "setting up .venv (about two minutes; packages come from the registry that pip is set to)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock -e '.[all]'
+	@touch $@
+
+.venv/ready-dev: .venv/ready
+	@$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	@touch $@
