@@ -177,7 +177,8 @@ def markup(page: Page) -> str:
     title, name, footer = escape(page.title), escape(site["name"]), f"<footer><p>{escape(site['footer'])}</p></footer>"
     layout = hashlib.sha256(page.url.encode()).digest()[0] % 3
     if layout == 0:
-        nav = f"<header><strong>{name}</strong><nav><ul>{''.join(f'<li>{link}</li>' for link in links)}</ul></nav></header>"
+        items = "".join(f"<li>{link}</li>" for link in links)
+        nav = f"<header><strong>{name}</strong><nav><ul>{items}</ul></nav></header>"
         content = f"{banner}{nav}<main><article><h1>{title}</h1>\n{paragraphs}</article></main>{footer}"
     elif layout == 1:
         nav = f'<div id="menu" class="menu">{" | ".join(links)}</div>'

@@ -26,6 +26,7 @@ from openeurollm.ledger import (
     files_below,
     host,
     outputs,
+    remove,
     write_text,
 )
 from openeurollm.recipe import Recipe, tags
@@ -44,9 +45,9 @@ class Stage:
 
 STAGES = (
     Stage("corpus", "openeurollm.corpus", ("sources", "corpus"), paths=("sources",)),
-    Stage("tokenizer", "openeurollm.tokenizer", ("tokenizer",), ("corpus",), ("parallel",)),
-    Stage("model", "openeurollm.model", ("model", "mixture", "seed"), ("corpus", "tokenizer")),
-    Stage("tuning", "openeurollm.model.tuning", ("tuning", "seed"), ("tokenizer", "model"), ("conversations",)),
+    Stage("tokenizer", "openeurollm.tokenizer", ("tokenizer", "name"), ("corpus",), ("parallel",)),
+    Stage("model", "openeurollm.model", ("model", "mixture", "seed", "name"), ("corpus", "tokenizer")),
+    Stage("tuning", "openeurollm.model.tuning", ("tuning", "seed", "name"), ("tokenizer", "model"), ("conversations",)),
     Stage(
         "evaluation",
         "openeurollm.evaluation",
@@ -74,10 +75,10 @@ class Step:
 
 def plan(recipe: Recipe, run: RunFolder, until: str | None = None, again: Sequence[str] = ()) -> list[Step]:
     """What `run` would do, stage by stage. Reads the sources to see whether they changed; builds nothing."""
+    stages, files = _asked(recipe, until, again)
     steps: list[Step] = []
     rebuilt: list[str] = []
-    files = _Inputs(recipe)
-    for stage in _until(until):
+    for stage in stages:
         pending = [name for name in stage.after if name in rebuilt]
         if pending:
             step = Step(stage.name, True, f"{' and '.join(pending)} will be built, and it reads from there")
@@ -96,21 +97,31 @@ def run(
 
     Raises `BadInput` for input that cannot be used and `Failure` where the work fails; what was finished stays.
     """
-    for name in again:
-        _until(name)
+    stages, files = _asked(recipe, until, again)
     done = []
     with folder.locked():
-        files = _Inputs(recipe)
         write_text(folder.path / "recipe.toml", to_toml(recipe))
-        for stage in _until(until):
+        for stage in stages:
             step = _step(stage, recipe, folder, files, again)
             if step.build:
                 engine.reporter.say(f"[bold]{stage.name}[/bold]: {step.why}")
                 _build(stage, recipe, folder, engine, files)
+            else:
+                remove(folder.work(stage.name))  # a kill between the record and clearing its scratch space leaves it
             done.append(step)
         if not (folder.path / ".work").is_dir() or not any((folder.path / ".work").iterdir()):
             shutil.rmtree(folder.path / ".work", ignore_errors=True)
     return done
+
+
+def _asked(recipe: Recipe, until: str | None, again: Sequence[str]) -> tuple[tuple[Stage, ...], "_Inputs"]:
+    """The stages asked for and the files they read; raises `BadInput` before any work for what cannot be done."""
+    for name in again:
+        _until(name)
+    stages, files = _until(until), _Inputs(recipe)
+    for stage in stages:
+        files.check(stage)
+    return stages, files
 
 
 def _until(until: str | None) -> tuple[Stage, ...]:
@@ -190,12 +201,16 @@ class _Inputs:
         }
         self._known: dict[str, dict[str, str]] = {}
 
+    def check(self, stage: Stage) -> None:
+        """Raises `BadInput` where a path that the stage reads does not exist."""
+        for name, path in (pair for group in stage.paths for pair in self._paths[group]):
+            if not path.exists():
+                raise BadInput(f"{name}: {path} does not exist; --set can name another path")
+
     def digests(self, group: str) -> dict[str, str]:
         if group not in self._known:
             found: dict[str, str] = {}
             for name, path in self._paths[group]:
-                if not path.exists():
-                    raise BadInput(f"{name}: {path} does not exist; --set can name another path")
                 if path.is_file():
                     found[name] = digest(path)
                 else:
@@ -242,7 +257,7 @@ def _code(stage: Stage) -> str:
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")  # as in-toto writes times
 
 
 def to_toml(recipe: Recipe) -> str:

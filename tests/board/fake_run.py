@@ -225,7 +225,12 @@ def make(path: Path, until: str = "release", name: str = "fake") -> RunFolder:
         elif stage == "model":
             parts["results"] = model()
         elif stage == "tuning":
-            parts["results"] = {"conversations": {"bg": 20, "en": 22}, "steps": 60, "tokens": 245_760, "final_loss": 3.1}
+            parts["results"] = {
+                "conversations": {"bg": 20, "en": 22},
+                "steps": 60,
+                "tokens": 245_760,
+                "final_loss": 3.1,
+            }
         elif stage == "evaluation":
             evaluation(run.folder(stage))
         if stage in ("model", "tuning"):

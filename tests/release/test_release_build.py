@@ -195,9 +195,7 @@ def test_a_model_changed_after_its_record_is_refused(copied: Made) -> None:
     before = digest(path)
     path.write_text(path.read_text("utf-8") + "\n", "utf-8")
     assert digest(path) != before
-    with pytest.raises(
-        Failure, match=r"is not the generation_config\.json that records/tuning"
-    ):
+    with pytest.raises(Failure, match=r"is not the generation_config\.json that records/tuning"):
         build(recipe, run, engine())
 
 

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from openeurollm.board import numbers
 from openeurollm.board.facts import Cell, Facts, Fate, LanguageFacts
 
-LEFT = 32.0
+LEFT = 35.0
 """Percent of the width that the names of the languages take."""
 ROW = 18
 TOP = 22
 BOTTOM = 24
 _MOST_REASONS = 6
+_UNITS = ((1e12, "TB", "terabytes"), (1e9, "GB", "gigabytes"), (1e6, "MB", "megabytes"), (1e3, "kB", "kilobytes"))
 
 
 @dataclass(frozen=True)
@@ -145,15 +146,17 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def text(facts: Facts) -> Bars | None:
-    """Training text per language, in kB."""
+    """Training text per language, in the unit that fits the largest."""
+    most = max((row.text.value or 0.0 for row in facts.by_language), default=0.0)
+    scale, unit, word = next(each for each in _UNITS if most >= 10 * each[0] or each is _UNITS[-1])
     return _bars(
         facts,
         "Text per language",
-        "Training text kept for each language, in kilobytes",
-        "kB",
+        f"Training text kept for each language, in {word}",
+        unit,
         lambda row: row.text,
-        lambda value: value / 1000,
-        numbers.kilobytes,
+        lambda value: value / scale,
+        lambda value: numbers.tenths(value / scale),
     )
 
 
@@ -204,8 +207,7 @@ def _bars(
     top = TOP if mean is not None else 6
     return Bars(
         title=title,
-        description=f"{description}; {len(found)} languages, from {worded(found[-1][1])} ({found[-1][0].name}) "
-        f"to {worded(found[0][1])} ({found[0][0].name}).",
+        description=f"{description}; {len(found)} languages, {_range(found, worded)}.",
         unit=unit,
         height=top + ROW * len(found) + BOTTOM,
         bars=[
@@ -223,6 +225,13 @@ def _bars(
         mean=Tick(LEFT + plot * min(scaled(mean) / most, 1.0), f"mean {worded(mean)}") if mean is not None else None,
         absent=_absent(facts, column),
     )
+
+
+def _range(found: Sequence[tuple[LanguageFacts, float]], worded: Callable[[float], str]) -> str:
+    (most, high), (least, low) = found[0], found[-1]
+    if worded(low) == worded(high):
+        return f"each {worded(low)}"
+    return f"from {worded(low)} ({least.name}) to {worded(high)} ({most.name})"
 
 
 def _absent(facts: Facts, column: Callable[[LanguageFacts], Cell]) -> list[str]:
@@ -297,7 +306,7 @@ def fates(facts: Facts) -> Stacks | None:
         f"{numbers.count(facts.documents_read or 0)} documents in all.",
         height=6 + ROW * len(met) + BOTTOM,
         stacks=[
-            Stack(fate.name, 6 + ROW * place, _segments(fate, common, kinds, plot), numbers.count(fate.read))
+            Stack(fate.name, 6 + ROW * place, _segments(fate, common, kinds, plot), numbers.brief(fate.read))
             for place, fate in enumerate(met)
         ],
         kinds=[*kinds, "dropped: other reasons"] if rest else kinds,
@@ -315,8 +324,10 @@ def _few(facts: Facts) -> list[Fate]:
     for fate in far:
         for reason, number in fate.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + number
-    kept, held_out = sum(fate.kept for fate in far), sum(fate.held_out for fate in far)
-    return [*near, Fate("mul", "other languages", kept, held_out, dropped)] if far else near
+    if not far:
+        return near
+    read, kept, held_out = (sum(getattr(fate, part) for fate in far) for part in ("read", "kept", "held_out"))
+    return [*near, Fate("mul", "other languages", read, kept, held_out, dropped)]
 
 
 def _segments(fate: Fate, common: Sequence[str], kinds: Sequence[str], plot: float) -> list[Segment]:
@@ -348,8 +359,8 @@ def loss(facts: Facts, model: str) -> Curve | None:
 
     return Curve(
         title=f"Loss of the {model} model in training",
-        description=f"Cross-entropy in nats a token over {numbers.short(last)} tokens of training, from "
-        f"{numbers.decimal(points[0][1])} to {numbers.decimal(points[-1][1])}.",
+        description=f"Cross-entropy on the training text itself in nats a token, over {numbers.short(last)} tokens: "
+        f"from {numbers.decimal(points[0][1])} to {numbers.decimal(points[-1][1])}.",
         line=" ".join(place(*point) for point in points),
         across=[Tick(value / max(last, 1), numbers.tick(value)) for value in ticks(0, last, 4)],
         up=[Tick((high - value) / (high - low), numbers.tick(value)) for value in grid],

@@ -72,14 +72,10 @@ class Fate:
 
     tag: str
     name: str
+    read: int
     kept: int
     held_out: int
     dropped: Mapping[str, int]
-
-    @property
-    def read(self) -> int:
-        """Documents read."""
-        return self.kept + self.held_out + sum(self.dropped.values())
 
 
 @dataclass(frozen=True)
@@ -271,7 +267,8 @@ def _fates(papers: Papers) -> list[Fate]:
 
 def _fate(tag: str, buckets: Mapping[str, int]) -> Fate:
     dropped = {name: number for name, number in sorted(buckets.items()) if name not in _NOT_DROPPED and number}
-    return Fate(tag, name_of(tag), buckets.get("kept", 0), buckets.get("held_out", 0), dropped)
+    kept, held_out = buckets.get("kept", 0), buckets.get("held_out", 0)
+    return Fate(tag, name_of(tag), sum(buckets.values()), kept, held_out, dropped)
 
 
 def _totals(parts: Any) -> dict[str, int]:

@@ -17,6 +17,14 @@ def short(number: float) -> str:
     return count(number)
 
 
+def brief(number: float) -> str:
+    """A whole number where there is little room: `12,345`, `3.41 M`, `7 G`."""
+    for unit, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
+        if number >= unit:
+            return f"{_figures(number / unit)}{_SPACE}{letter}"
+    return count(number)
+
+
 def decimal(number: float, places: int = 2) -> str:
     """A number with fixed decimals: `1.52`."""
     return f"{number:,.{places}f}"
@@ -71,7 +79,7 @@ def scientific(number: float) -> str:
     if number == 0:
         return "0"
     mantissa, _, exponent = f"{number:.1e}".partition("e")
-    return f"{mantissa} × 10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+    return f"{mantissa}{_SPACE}×{_SPACE}10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
 
 
 def tick(number: float) -> str:

@@ -69,7 +69,7 @@ def _templates() -> Any:
     )
     worded = ("count", "short", "decimal", "kilobytes", "size", "percent", "span", "energy", "scientific")
     templates.filters |= {name: getattr(numbers, name) for name in worded}
-    templates.globals |= {"words": numbers, "name_of": name_of}
+    templates.globals |= {"words": numbers, "name_of": name_of, "left": charts.LEFT}
     return templates
 
 

@@ -4,11 +4,14 @@ import re
 from collections.abc import Iterable, Sequence
 
 from openeurollm.board import headline, numbers
-from openeurollm.board.facts import Cell, Facts, LanguageFacts, facts
+from openeurollm.board.facts import Cell, Facts, LanguageFacts, facts, name_of
 from openeurollm.ledger import RunFolder
 
 _BLANK = "–"
-_PATH = re.compile(r"(?<![\w/:.~])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\|`'\"<>]+[/\\])+[^\s/\\|`'\"<>,;)]*")
+_ADDRESS_OR_PATH = re.compile(
+    r"https?://\S+|(?<![\w.~/])(?:file:/*|~|[A-Za-z]:)?[/\\](?:[^\s/\\|`'\"<>]+[/\\])+[^\s/\\|`'\"<>,;)]*"
+)
+"""A web address, which stays, or an absolute path of two names and more, which does not."""
 
 
 def report(run: RunFolder) -> str:
@@ -44,7 +47,7 @@ def _languages(found: Facts) -> list[str]:
 
 def _row(row: LanguageFacts) -> list[str]:
     return [
-        f"{row.name} ({row.tag})",
+        _named(row.tag),
         _cell(row.kept, numbers.count),
         _cell(row.held_out, numbers.count),
         _cell(row.dropped, numbers.count),
@@ -61,7 +64,7 @@ def _row(row: LanguageFacts) -> list[str]:
 
 
 def _blanks(found: Facts) -> list[str]:
-    gaps = [f"- {name}: {_plain(found.gaps[tag])}" for tag, name in _names(found) if tag in found.gaps]
+    gaps = [f"- {_named(tag)}: {_plain(reason)}" for tag, reason in found.gaps.items()]
     notes = [f"- {_plain(note)}" for note in found.notes]
     intervals = any(row.base_bits_per_byte.low is not None for row in found.by_language)
     return [
@@ -71,8 +74,9 @@ def _blanks(found: Facts) -> list[str]:
     ]
 
 
-def _names(found: Facts) -> list[tuple[str, str]]:
-    return [(row.tag, f"{row.name} ({row.tag})") for row in found.by_language]
+def _named(tag: str) -> str:
+    name = name_of(tag)
+    return name if name == tag else f"{name} ({tag})"
 
 
 def _documents(found: Facts) -> list[str]:
@@ -82,7 +86,7 @@ def _documents(found: Facts) -> list[str]:
     totals = [[_words(reason), numbers.count(number)] for reason, number in found.reasons.items()]
     rows = [
         [
-            f"{fate.name} ({fate.tag})",
+            _named(fate.tag),
             *map(numbers.count, [fate.read, *(fate.dropped.get(name, 0) for name in reasons)]),
         ]
         for fate in found.fates
@@ -129,7 +133,7 @@ def _tokenizers(found: Facts) -> list[str]:
             _BLANK if one["vocabulary"] is None else numbers.count(one["vocabulary"]),
             numbers.tenths(one["mean"]),
             numbers.tenths(one["worst"]),
-            str(one["worst_language"]),
+            name_of(one["worst_language"]),
             numbers.decimal(one["max_min"]),
             numbers.decimal(one["gini"], 3),
         ]
@@ -145,7 +149,7 @@ def _training(found: Facts) -> list[str]:
     if found.training_tokens is None:
         return ["## Training", "", "The model is not built."]
     rows = [row for model in found.training for row in _curve(found, model)]
-    head = ["model", "step", "tokens", "loss, nats a token", "bits/byte", "tokens/s", "matrix share"]
+    head = ["model", "step", "tokens", "training loss, nats a token", "bits/byte", "tokens/s", "matrix share"]
     shape = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found.shape.items())
     flop = (
         f" Training took {numbers.scientific(found.flop)} floating-point operations." if found.flop is not None else ""
@@ -235,5 +239,5 @@ def _words(name: str) -> str:
 
 def _plain(text: str) -> str:
     """Text from a record as text: one line, no Markdown or HTML that would take effect, no path of a machine."""
-    line = " ".join(_PATH.sub("(a path)", text).split())
-    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", line).replace("&", "&amp;")
+    found = _ADDRESS_OR_PATH.sub(lambda part: part[0] if part[0].startswith("http") else "(a path)", text)
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(found.split())).replace("&", "&amp;")

@@ -36,9 +36,7 @@ def plan(
     if as_json:
         print_json({"recipe": loaded.name, **found.asdict()})
         return
-    hours = found.seconds / 3600
-    print(
-        f"{loaded.name}: {found.flop:.3g} FLOP at {found.flop_per_s:.3g} FLOP/s: {found.seconds:,.0f} s ({hours:,.2f} h)"
-    )
+    print(f"{loaded.name}: {found.flop:.3g} FLOP at {found.flop_per_s:.3g} FLOP/s")
+    print(f"time: {found.seconds:,.0f} s ({found.seconds / 3600:,.2f} h)")
     print(f"energy: {found.kwh:,.4f} kWh" if found.kwh is not None else "energy: unknown, name --watts")
     print(f"cost: {found.euros:,.2f} euros" if found.euros is not None else "cost: unknown, name --euros-per-kwh")

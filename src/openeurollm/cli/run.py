@@ -74,10 +74,8 @@ def _show_plan(steps: Any, cost: dict[str, Any], as_json: bool) -> None:
         return
     print_table("", ("stage", "", "why"), [(s.stage, "build" if s.build else "keep", s.why) for s in steps])
     if training:
-        print(
-            f"training: {cost['training_flop']:.2g} FLOP, about {max(1, round(cost['training_minutes']))} minutes on this "
-            "machine at half its matmul speed"
-        )
+        minutes = max(1, round(cost["training_minutes"]))
+        print(f"training: {cost['training_flop']:.2g} FLOP, about {minutes} minutes here at half the matmul speed")
 
 
 @app.command()

@@ -23,9 +23,11 @@ def serve(
     as_json: AsJson = False,
 ) -> None:
     """Serve a model: an OpenAI-compatible API and a chat page."""
-    from openeurollm.serve.app import application, bind, is_loopback, run
+    from openeurollm.serve.app import application
+    from openeurollm.serve.guard import is_loopback
     from openeurollm.serve.model import load
     from openeurollm.serve.model import threads as spare
+    from openeurollm.serve.server import bind, run
 
     listening = bind(host, port)
     with listening:

@@ -16,10 +16,11 @@ from openeurollm.errors import BadInput
 def whole(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; when the block ends well, flush it to disk and rename it to `path`.
 
-    A crash or an error leaves no file at `path`. Works for a single file only.
+    A crash or an error leaves no file at `path`. The temporary name is this process's own, so that a worker that outlives
+    a killed run cannot write into the file of the next. Works for a single file only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         yield partial
         with open(partial, "rb") as file:
@@ -47,7 +48,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such file") from None
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path}: not JSON: {error}") from None
 
 
@@ -64,7 +65,10 @@ def digest_of(value: Any) -> str:
 
 def inside(root: Path, name: str) -> Path:
     """The file `name` below `root`; raises `BadInput` for a name that leads out of it, also through a link."""
-    path = (root / name).resolve()
+    try:
+        path = (root / name).resolve()
+    except (ValueError, RuntimeError):
+        raise BadInput(f"{root}: {name!r} is no name of a file") from None  # holds a zero byte, or links lead in a circle
     if not path.is_relative_to(root.resolve()):
         raise BadInput(f"{root}: `{name}` leads out of the folder")
     return path
@@ -77,6 +81,13 @@ def files_below(folder: Path) -> list[Path]:
         for path in folder.rglob("*")
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
     )
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what killed processes left below `folder` under the temporary names of `whole`."""
+    for path in folder.rglob(".*.part"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def remove(folder: Path) -> None:

@@ -16,6 +16,8 @@ from openeurollm.errors import BadInput
 from openeurollm.ledger.files import digest, digest_of, files_below, inside, read_json, write_json
 
 NAME = "record.json"
+_CLOCKED = "metrics.jsonl"
+"""A file of this name holds seconds, which differ between equal trainings; it is in the record but not in `made`."""
 Counts = Mapping[str, Mapping[str, int]]
 """Records per language and bucket: `{"mt": {"kept": 8, "too_short": 1}}`."""
 
@@ -44,8 +46,8 @@ class Record:
 
     @property
     def made(self) -> str:
-        """One digest of all that the stage made; it changes exactly when an output changes."""
-        return digest_of(dict(self.outputs))
+        """One digest of all that the stage made; it changes exactly when an output does that does not tell times."""
+        return digest_of({name: sha for name, sha in self.outputs.items() if Path(name).name != _CLOCKED})
 
     def write(self, folder: Path) -> None:
         """Write `record.json` into `folder`; it is the last file a stage writes."""
@@ -137,6 +139,6 @@ def code_digest(*rooms: str) -> str:
     for room in rooms:
         base = root / room
         for path in sorted(base.rglob("*")):
-            if path.is_file() and path.suffix in (".py", ".toml", ".html"):
+            if path.is_file() and path.suffix in (".py", ".toml", ".html", ".md"):
                 total.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return total.hexdigest()

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openeurollm.errors import BadInput, Failure
-from openeurollm.ledger.files import remove, write_text
-from openeurollm.ledger.record import Record, read
+from openeurollm.ledger.files import remove, remove_partial, write_text
+from openeurollm.ledger.record import NAME, Record, read
 
 FOLDERS = {
     "corpus": "corpus",
@@ -51,13 +51,27 @@ class RunFolder:
     def begin(self, stage: str, key: str) -> None:
         """Make the stage's folders ready: empty, or as a killed attempt with the same `key` left them."""
         mark = self.work(stage) / "key"
-        if mark.is_file() and mark.read_text("utf-8") == key:
-            (self.folder(stage) / "record.json").unlink(missing_ok=True)
+        if mark.is_file() and mark.read_text("utf-8") == key and self.folder(stage).is_dir():
+            (self.folder(stage) / NAME).unlink(missing_ok=True)
+            remove_partial(self.work(stage))
+            remove_partial(self.folder(stage))
             return
         remove(self.work(stage))
-        remove(self.folder(stage))
-        self.folder(stage).mkdir(parents=True)
+        self._clear(stage)
+        self.folder(stage).mkdir(parents=True, exist_ok=True)
         write_text(mark, key)
+
+    def _clear(self, stage: str) -> None:
+        """Remove what the stage made; another stage's folder inside its own stays, as it may still be good."""
+        folder = self.folder(stage)
+        others = {self.folder(name) for name in FOLDERS if name != stage}
+        for path in folder.iterdir() if folder.is_dir() else ():
+            if path in others:
+                continue
+            if path.is_dir() and not path.is_symlink():
+                remove(path)
+            else:
+                path.unlink()
 
     def end(self, stage: str, record: Record) -> None:
         """Write the record, which makes the stage whole, and clear its scratch space."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from openeurollm.errors import BadInput
@@ -88,6 +89,6 @@ def load(folder: Path) -> Decoder:
         )
         decoder = Decoder(shape, seed=0)
         decoder.load_state_dict(load_file(folder / "model.safetensors"))
-    except (KeyError, TypeError, RuntimeError, OSError) as error:
+    except (KeyError, TypeError, RuntimeError, OSError, SafetensorError) as error:
         raise BadInput(f"{folder}: not a model of this project: {error}") from None
     return decoder

@@ -63,20 +63,21 @@ def derive(model: Model, vocabulary: int, available_tokens: float, max_epochs: f
     else:
         shapes = [_standard(width, vocabulary, model.context) for width in _WIDTHS]
 
+    batch = max(1, model.batch_tokens // model.context) * model.context  # whole sequences, as `Batches` makes them
+
     def tokens(shape: Shape) -> int:
-        steps = int(model.compute / shape.flop_per_token) // model.batch_tokens
-        return steps * model.batch_tokens
+        return int(model.compute / shape.flop_per_token) // batch * batch
 
     limit = available_tokens * max_epochs
-    affordable = [shape for shape in shapes if tokens(shape) >= model.batch_tokens]
+    affordable = [shape for shape in shapes if tokens(shape) >= batch]
     if not affordable:
-        least = model.batch_tokens * min(shape.flop_per_token for shape in shapes)
+        least = batch * min(shape.flop_per_token for shape in shapes)
         raise BadInput(
             f"[model] compute = {model.compute:.2g} does not pay for one batch; the least is {least:.2g} FLOP"
         )
     best = min(affordable, key=lambda shape: predicted_loss(shape, min(tokens(shape), limit), available_tokens))
-    batches = max(1, int(min(tokens(best), limit)) // model.batch_tokens)
-    return best, batches * model.batch_tokens
+    batches = max(1, int(min(tokens(best), limit)) // batch)
+    return best, batches * batch
 
 
 def predicted_loss(shape: Shape, tokens: float, available_tokens: float) -> float:

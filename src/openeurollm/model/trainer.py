@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,23 +67,24 @@ def train(decoder: Decoder, training: Training, work: Path, metrics: Path, engin
     where = device()
     decoder.to(where).train()
     opts = optimizers(decoder, training.rates, training.factor)
-    begin, tokens = _restore(work / "checkpoint.safetensors", decoder, opts)
+    told = _restore(work / "checkpoint.safetensors", decoder, opts)
+    begin = int(told.get("step", 0))
     _cut(metrics, begin)
     peak = matmul_speed()
-    window = _Window(training, decoder, peak, tokens)
+    window = _Window(training, decoder, peak, told)
     with engine.reporter.task(training.title, training.steps) as task, open(metrics, "a", encoding="utf-8") as lines:
         for step in range(begin, training.steps):
             factor = schedule(step, training.steps, training.warmup, training.decay)
             loss, learnt, size = _step(decoder, opts, training, step, factor, where)
             if not math.isfinite(loss):
-                raise Failure(f"{training.title}: the loss at step {step} is {loss}; lower the rates in [model]")
+                raise Failure(f"{training.title}: the loss at step {step} is {loss}; lower its rates in the recipe")
             window.add(loss, learnt, size)
             if (step + 1) % window.every == 0 or step + 1 == training.steps:
                 lines.write(json.dumps(window.line(step + 1, factor)) + "\n")
                 lines.flush()
             task.update(step + 1, window.words)
             if (step + 1) % training.checkpoint_steps == 0 and step + 1 < training.steps:
-                _save(work / "checkpoint.safetensors", decoder, opts, step + 1, window.tokens)
+                _save(work / "checkpoint.safetensors", decoder, opts, {"step": str(step + 1), **window.sums()})
     decoder.eval()
     return {"tokens": window.tokens, "final_loss": round(window.loss, 5), "matmul_flop_per_s": round(peak)}
 
@@ -117,18 +118,25 @@ def _step(
 
 
 class _Window:
-    """Sums since the last line of metrics."""
+    """Sums since the last line of metrics; `told` is what a checkpoint says of them."""
 
     every = 10
 
-    def __init__(self, training: Training, decoder: Decoder, peak: float, tokens: int) -> None:
+    def __init__(self, training: Training, decoder: Decoder, peak: float, told: Mapping[str, str]) -> None:
         self._flop, self._peak, self._title = decoder.shape.flop_per_token, peak, training.title
-        self.tokens, self.loss, self.words = tokens, 0.0, ""
+        self.loss, self.words = 0.0, ""
         self._start()
-        self._began = self._since
+        self._began, self._before = self._since, int(told.get("learnt", 0))
+        self.tokens, self._learnt = int(told.get("tokens", 0)), self._before
+        self._nats, self._bytes = float.fromhex(told.get("nats", "0")), int(told.get("bytes", 0))
 
     def _start(self) -> None:
-        self._since, self._nats, self._learnt, self._bytes = time.monotonic(), 0.0, 0, 0
+        self._since, self._nats, self._learnt, self._bytes, self._before = time.monotonic(), 0.0, 0, 0, 0
+
+    def sums(self) -> dict[str, str]:
+        """What a checkpoint must hold for the next line to be the same after a crash."""
+        told = {"learnt": self._learnt, "bytes": self._bytes, "tokens": self.tokens}
+        return {"nats": self._nats.hex(), **{name: str(number) for name, number in told.items()}}
 
     def add(self, nats: float, learnt: int, size: int) -> None:
         self.tokens += learnt
@@ -136,7 +144,7 @@ class _Window:
 
     def line(self, step: int, rate: float) -> dict[str, Any]:
         seconds = max(1e-9, time.monotonic() - self._since)
-        speed = self._learnt / seconds
+        speed = (self._learnt - self._before) / seconds
         self.loss = self._nats / max(1, self._learnt)
         share = speed * self._flop / self._peak
         bits = self._nats / math.log(2) / max(1, self._bytes)
@@ -156,27 +164,27 @@ class _Window:
         }
 
 
-def _save(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer], step: int, tokens: int) -> None:
-    """Write weights, optimiser states and position, whole or not at all."""
+def _save(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer], told: dict[str, str]) -> None:
+    """Write weights, optimiser states and what is `told` of the position, whole or not at all."""
     tensors = {f"weights.{name}": parameter.detach().contiguous() for name, parameter in decoder.named_parameters()}
     for number, optimizer in enumerate(opts):
         for index, state in optimizer.state_dict()["state"].items():
             for name, value in state.items():
                 tensors[f"state.{number}.{index}.{name}"] = value.contiguous()
     with whole(path) as partial:
-        save_file(tensors, str(partial), metadata={"step": str(step), "tokens": str(tokens)})
+        save_file(tensors, str(partial), metadata=told)
 
 
-def _restore(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer]) -> tuple[int, int]:
-    """Load a checkpoint where there is a good one; returns the step and the tokens to go on from."""
+def _restore(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer]) -> dict[str, str]:
+    """Load a checkpoint where there is a good one; returns what it tells of the position, nothing where there is none."""
     if not path.is_file():
-        return 0, 0
+        return {}
     try:
         with safe_open(str(path), "pt") as file:
-            told = file.metadata()
+            told: dict[str, str] = file.metadata()
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError):
-        return 0, 0  # begin anew; the result is the same
+        return {}  # begin anew; the result is the same
     weights = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
     decoder.load_state_dict(weights)
     for number, optimizer in enumerate(opts):
@@ -186,7 +194,7 @@ def _restore(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer]) ->
             if kind == "state" and int(rest[0]) == number:
                 fresh["state"].setdefault(int(rest[1]), {})[rest[2]] = tensor
         optimizer.load_state_dict(fresh)
-    return int(told["step"]), int(told["tokens"])
+    return told
 
 
 def _cut(metrics: Path, step: int) -> None:

@@ -1,5 +1,6 @@
 """The model behind the server: a Hugging Face folder in transformers, one answer at a time."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,8 +47,8 @@ class ChatModel:
     def prompt(self, messages: Sequence[dict[str, str]]) -> list[int]:
         """Tokens of a conversation, ready to be answered.
 
-        Special tokens that a message spells out are encoded as the plain text they are there. Raises `BadInput` where the
-        model's chat template refuses the conversation.
+        Special tokens that a message spells out are encoded as plain text. Raises `BadInput` where the model's chat
+        template refuses the conversation.
         """
         with self._lock:
             try:
@@ -64,7 +65,7 @@ class ChatModel:
         """Answer `prompt`, telling the text piece by piece, until it ends or `halted` says so."""
         import torch
 
-        listener = _listener(self._plain, self._stops, sampling.stop, tell, halted)
+        listener = _Listener(self._plain, self._stops, sampling.stop, tell, halted)
         if sampling.seed is None:
             torch.seed()
         else:
@@ -76,7 +77,7 @@ class ChatModel:
                 generation_config=self._generation(sampling, min(sampling.max_tokens, self.context - len(prompt))),
                 stopping_criteria=[listener],
             )
-        return Ended(*listener.close())
+        return listener.close()
 
     def _generation(self, sampling: Sampling, room: int) -> Any:
         from transformers import GenerationConfig
@@ -92,43 +93,46 @@ class ChatModel:
         )
 
 
-def _listener(
-    tokenizer: Any, ends: frozenset[int], stop: Sequence[str], tell: Callable[[str], None], halted: Callable[[], bool]
-) -> Any:
-    import torch
-    from transformers import StoppingCriteria
+class _Listener:
+    """A stopping criterion of transformers: hears every token as it is chosen, tells its text, says when to stop."""
 
-    class Listener(StoppingCriteria):
-        """Hears every token as it is chosen, tells its text, and says when to stop."""
+    def __init__(
+        self,
+        tokenizer: Any,
+        ends: frozenset[int],
+        stop: Sequence[str],
+        tell: Callable[[str], None],
+        halted: Callable[[], bool],
+    ) -> None:
+        self._letters, self._stops, self._ends = Letters(tokenizer), Stops(stop), ends
+        self._tell, self._halted = tell, halted
+        self._tokens, self._ended = 0, False
 
-        def __init__(self) -> None:
-            self.letters, self.stops = Letters(tokenizer), Stops(stop)
-            self.tokens, self.ended = 0, False
+    def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
+        import torch
 
-        def __call__(self, input_ids: Any, scores: Any, **_: Any) -> Any:
-            token = int(input_ids[0, -1])
-            self.tokens += 1
-            self.ended = token in ends
-            if not self.ended:
-                self.say(self.stops.push(self.letters.push(token)))
-            return torch.tensor([self.stops.hit or halted()], device=input_ids.device)
+        token = int(input_ids[0, -1])
+        self._tokens += 1
+        self._ended = token in self._ends
+        if not self._ended:
+            self._say(self._stops.push(self._letters.push(token)))
+        return torch.tensor([self._stops.hit or self._halted()], device=input_ids.device)
 
-        def say(self, text: str) -> None:
-            if text:
-                tell(text)
+    def close(self) -> Ended:
+        """Tell what was held back, and say how the answer ended."""
+        self._say(self._stops.rest())
+        return Ended("stop" if self._ended or self._stops.hit else "length", self._tokens)
 
-        def close(self) -> tuple[str, int]:
-            self.say(self.stops.rest())
-            return "stop" if self.ended or self.stops.hit else "length", self.tokens
-
-    return Listener()
+    def _say(self, text: str) -> None:
+        if text:
+            self._tell(text)
 
 
 def load(folder: Path) -> ChatModel:
     """Load the model at `folder` in float32 on the processor.
 
-    Raises `BadInput` where the folder holds no chat model, `Failure` where the library is too old to keep the special tokens
-    of a message apart from the template's.
+    Raises `BadInput` where the folder holds no chat model, `Failure` where the library is too old to keep the special
+    tokens of a message apart from the template's.
     """
     _look(folder)
     import torch
@@ -194,17 +198,9 @@ def _keeps_apart(chat: ChatModel, plain: Any) -> None:
 
 def threads() -> int:
     """Physical cores that this process may use, less one for everything else, at least one."""
+    place = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
     try:
-        siblings = [
-            Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list").read_text("ascii")
-            for number in _allowed()
-        ]
-    except OSError:
-        siblings = [str(number) for number in range(cores())]
-    return max(1, len(set(siblings)) - 1)
-
-
-def _allowed() -> list[int]:
-    import os
-
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+        physical = {Path(place.format(number)).read_text("ascii") for number in os.sched_getaffinity(0)}
+    except (OSError, AttributeError):  # not Linux
+        return max(1, cores() - 1)
+    return max(1, len(physical) - 1)

@@ -11,7 +11,7 @@ _WINDOW = 64
 
 
 class Letters:
-    """Decodes token by token; `push` gives the text that is certain, holding back a letter of which bytes are missing."""
+    """Decodes token by token; `push` gives what is certain and holds back a letter of which bytes are missing."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer

@@ -1,0 +1,317 @@
+"""The page: what it shows, that it is one safe file, and that half-built and broken runs are told of."""
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_run import GAP, REASON, SERVED, TAGS, corpus, fairness, measures, write
+
+from openeurollm.board import build, facts, page
+from openeurollm.engine import Engine
+from openeurollm.errors import BadInput
+from openeurollm.languages import languages
+from openeurollm.ledger import RunFolder, read_json, write_json
+from openeurollm.recipe import load
+
+HOSTILE = '"><img src=x onerror=alert(1)><script>alert(1)</script>{{ 7 * 7 }}\u202e'
+
+
+class Parsed(HTMLParser):
+    """Elements with their attributes, and the words outside of styles and scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self._inside = "", ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._inside = tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside not in ("style", "script"):
+            self.text += data
+
+    def values(self, attribute: str) -> list[str]:
+        return [str(found[attribute]) for _, found in self.elements if attribute in found]
+
+
+def words(html: str) -> str:
+    return re.sub(r"\s+", " ", Parsed(html).text.replace("\N{NO-BREAK SPACE}", " "))
+
+
+def built(run: RunFolder) -> str:
+    build(load(run.path / "recipe.toml"), run, Engine(workers=1))
+    return (run.folder("board") / "index.html").read_text("utf-8")
+
+
+def test_the_page_says_what_the_run_made(run: RunFolder) -> None:
+    text = words(built(run))
+    assert (
+        "This run made a language model of 3.41 million parameters for 42 of the 43 languages it promises, "
+        "trained on 1.23 million tokens from 1.97 MB of text, in 8 min 08 s and 4.06 Wh of energy "
+        "(1.35 Wh to 12.2 Wh)." in text
+    )
+
+
+def test_the_table_holds_the_numbers_of_every_language(run: RunFolder) -> None:
+    html = built(run)
+    counts, results = corpus()
+    tuned = measures(0.95, True)
+    rows = {row.split("</code>")[0].rpartition(">")[2]: row for row in html.split('<th scope="row">')}
+    for tag in SERVED:
+        row = rows[tag]
+        bits = tuned["bits_per_byte"][tag]
+        assert f'lang="{tag}" dir="auto">{languages()[tag].autonym}<' in html
+        assert f">{counts[tag]['kept']:,}<" in html
+        assert f"{results['text'][tag]['bytes'] / 1000:,.1f}" in html
+        assert f"{bits['value']:.2f}<small>{bits['low']:.2f}–{bits['high']:.2f}" in html
+        assert row
+    assert f"{fairness()['tokenizers'][0]['mean']:.1f}" in html
+
+
+def test_a_blank_has_its_reason_on_hover_and_in_a_note(run: RunFolder) -> None:
+    parsed = Parsed(built(run))
+    blanks = [found for tag, found in parsed.elements if tag == "td" and "blank" in (found.get("class") or "")]
+    assert {str(found["title"]) for found in blanks} == {
+        f"gap: {REASON}",
+        "the identifier does not know the answers' language",
+    }
+    ids = set(parsed.values("id"))
+    notes = [href for href in parsed.values("href") if "-note" in href]
+    assert len(notes) == len(blanks) > 0
+    assert all(href.removeprefix("#") in ids for href in notes)
+    assert f"{languages()[GAP].name} {GAP}: {REASON}" in words(built(run))
+
+
+def test_the_json_holds_the_numbers(run: RunFolder) -> None:
+    built(run)
+    found = read_json(run.folder("board") / "index.json")
+    assert found["served"] == 42
+    assert [row["tag"] for row in found["by_language"]] == list(TAGS)
+    gap = found["by_language"][TAGS.index(GAP)]
+    assert gap["base_bits_per_byte"] == {"value": None, "low": None, "high": None, "why": f"gap: {REASON}"}
+    assert found["documents_read"] == sum(corpus()[1]["read"].values())
+    assert len(found["training"]["base"]) == 300
+    assert sum(stage["wall_seconds"] for stage in found["stages"]) == pytest.approx(487.7)
+
+
+def test_the_same_records_give_the_same_bytes(run: RunFolder) -> None:
+    assert built(run) == built(run)
+
+
+def test_the_page_fetches_nothing_and_runs_only_its_own_script(run: RunFolder) -> None:
+    html = built(run)
+    parsed = Parsed(html)
+    assert "src" not in {name for _, found in parsed.elements for name in found}
+    assert all(href.startswith("#") or href == "data:," for href in parsed.values("href"))
+    assert not [name for _, found in parsed.elements for name in found if name.startswith("on") or name == "style"]
+    policy = next(str(found["content"]) for _, found in parsed.elements if "http-equiv" in found)
+    assert policy.startswith("default-src 'none'")
+    assert "unsafe" not in policy
+    for element in ("style", "script"):
+        (content,) = re.findall(f"<{element}>(.*?)</{element}>", html, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{element}-src 'sha256-{digest}'" in policy
+
+
+def test_every_chart_has_a_title_a_description_and_numbers_in_a_table(run: RunFolder) -> None:
+    html = built(run)
+    charts = re.findall(r'<svg class="chart".*?</desc>', html, re.DOTALL)
+    assert len(charts) == 7  # text, mixture, tokens, bits, two losses, documents
+    for chart in charts:
+        assert re.search(
+            r'role="img".*?<title id="[^"]+">[^<]+</title>\s*<desc id="[^"]+">[^<]+</desc>', chart, re.DOTALL
+        )
+    assert html.count("The curve as a table") == 2
+    assert "The same as a table, with every reason" in html
+
+
+def test_ids_are_unique_also_with_several_runs(fake: Callable[..., RunFolder]) -> None:
+    html = page([facts(fake()), facts(fake(name="other")), facts(fake("corpus", "half"))])
+    ids = Parsed(html).values("id")
+    assert len(ids) == len(set(ids))
+    labels = " ".join(Parsed(html).values("aria-labelledby")).split()
+    assert set(labels) <= set(ids)
+
+
+def test_several_runs_are_compared_at_the_top(fake: Callable[..., RunFolder]) -> None:
+    html = page([facts(fake()), facts(fake("corpus", "half"))])
+    text = words(html)
+    assert "Board of 2 runs" in text
+    assert text.index("The runs side by side") < text.index("This run made") < text.index("So far this run kept")
+    assert "side by side" not in words(page([facts(fake(name="alone"))]))
+
+
+@pytest.mark.parametrize(
+    ("until", "said", "missing"),
+    [
+        ("recipe", "Nothing of this run is built yet; it promises a language model for 43 languages.", "corpus"),
+        ("corpus", "tokenizer, model, tuning, evaluation and release are not built yet.", "tokenizer"),
+        ("tokenizer", "model, tuning, evaluation and release are not built yet.", "model"),
+        ("model", "tuning, evaluation and release are not built yet.", "evaluation"),
+        ("tuning", "evaluation and release are not built yet.", "evaluation"),
+        ("evaluation", "release is not built yet.", ""),
+    ],
+)
+def test_a_half_built_run_says_what_is_missing(
+    fake: Callable[..., RunFolder], until: str, said: str, missing: str
+) -> None:
+    text = words(built(fake(until)))
+    assert said in text
+    assert (f"the {missing} is not built" in text) == bool(missing)
+    if missing:
+        assert f"the stage {missing} is not built" in text
+
+
+def test_a_stage_that_was_stopped_and_one_built_on_other_files_are_told_apart(
+    fake: Callable[..., RunFolder],
+) -> None:
+    run = fake("model")
+    (run.work("tuning")).mkdir(parents=True)
+    (run.work("tuning") / "key").write_text("0", "utf-8")
+    write(run, "tokenizer", 1.0, {"stage/corpus": "f" * 64})
+    states = {stage.name: stage.state for stage in facts(run).stages}
+    assert states["tuning"] == "unfinished"
+    assert states["tokenizer"] == "out of date: corpus has changed since"
+    assert states["model"] == "built"
+
+
+def test_energy_that_was_not_measured_is_not_a_zero(run: RunFolder) -> None:
+    path = run.folder("corpus") / "record.json"
+    record = read_json(path)
+    energy = {"kwh": 0.0, "low": 0.0, "high": 0.0, "method": "not measured: the package codecarbon is not installed"}
+    record["openeurollm"]["cost"]["energy"] = energy
+    write_json(path, record)
+    text = words(built(run))
+    assert "The energy of corpus was not measured; the total is without it." in text
+    assert "energy not measured" in text
+    assert " 0 Wh" not in text
+
+
+def test_training_that_ran_away_is_shown(run: RunFolder) -> None:
+    path = run.folder("model") / "metrics.jsonl"
+    line = {"step": 301, "loss": float("nan"), "bits_per_byte": float("inf"), "tokens": 1_232_896}
+    path.write_text(path.read_text("utf-8") + json.dumps(line) + "\n", "utf-8")
+    built(run)
+    last = read_json(run.folder("board") / "index.json")["training"]["base"][-1]
+    assert last["loss"] is None
+    assert last["tokens"] == 1_232_896
+
+
+def test_text_of_records_is_never_markup(run: RunFolder) -> None:
+    _make_hostile(run)
+    html = built(run)
+    parsed = Parsed(html)
+    assert "img" not in {tag for tag, _ in parsed.elements}
+    assert [tag for tag, _ in parsed.elements].count("script") == 1
+    assert not [name for _, found in parsed.elements for name in found if name.startswith("on")]
+    assert parsed.text.count("alert(1)") >= 20
+    assert "49" not in re.findall(r"</script>(\d+)", parsed.text)
+
+
+def _make_hostile(run: RunFolder) -> None:
+    """Put markup wherever a record holds text that the page shows."""
+    counts, results = corpus()
+    counts[HOSTILE] = {HOSTILE: 5}
+    results["masked"] = {HOSTILE: {HOSTILE: 3}}
+    results["licences"] = {"bg": {HOSTILE: 2}}
+    results["sources"] = {HOSTILE: dict.fromkeys(("kind", "licence", "publisher", "obtained"), HOSTILE)}
+    write(run, "corpus", 1.0, {}, counts=counts, results=results, site=HOSTILE)
+    path = run.folder("corpus") / "record.json"
+    record = read_json(path)
+    record["openeurollm"]["cost"]["energy"]["method"] = HOSTILE
+    record["openeurollm"]["host"]["processor"] = HOSTILE
+    record["predicate"]["runDetails"]["metadata"]["finishedOn"] = HOSTILE
+    write_json(path, record)
+    tokenizers = fairness()
+    tokenizers["tokenizers"][0] |= {"name": HOSTILE, "worst_language": HOSTILE}
+    write_json(run.folder("tokenizer") / "fairness.json", tokenizers)
+    path = run.folder("model") / "record.json"
+    record = read_json(path)
+    record["openeurollm"]["results"]["shape"] = {HOSTILE: HOSTILE}
+    write_json(path, record)
+    path = run.folder("evaluation") / "results.json"
+    found = read_json(path)
+    found["checks"] = {HOSTILE: {HOSTILE: HOSTILE}}
+    write_json(path, found)
+    path = run.folder("evaluation") / "coverage.json"
+    covered = read_json(path)
+    covered["language_consistency"]["az"] = HOSTILE
+    write_json(path, covered)
+    path = run.path / "recipe.toml"
+    path.write_text(path.read_text("utf-8").replace(json.dumps(REASON), json.dumps(HOSTILE)), "utf-8")
+    recipe = path.read_text("utf-8").replace('title = "A fake run"', f"title = {json.dumps(HOSTILE)}")
+    path.write_text(recipe, "utf-8")
+
+
+def _edited(run: RunFolder, name: str, *way: Any) -> Path:
+    """Put the last of `way` at the place in the JSON file that the others lead to."""
+    path = run.path / name
+    value = read_json(path)
+    place = value
+    for step in way[:-2]:
+        place = place[step]
+    place[way[-2]] = way[-1]
+    path.write_text(json.dumps(value), "utf-8")
+    return path
+
+
+RECORD = "corpus/record.json"
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [
+        (RECORD, ("openeurollm", "counts", "bg", "kept", -1)),
+        (RECORD, ("openeurollm", "counts", "bg", "kept", 10**40)),
+        (RECORD, ("openeurollm", "counts", "bg", "kept", "many")),
+        (RECORD, ("openeurollm", "counts", [])),
+        (RECORD, ("openeurollm", "counts", "\ud800", {"kept": 1})),
+        (RECORD, ("openeurollm", "results", "text", "bg", "bytes", 1.5)),
+        (RECORD, ("openeurollm", "results", "sources", "web", "publisher", "\ud800")),
+        (RECORD, ("openeurollm", "cost", "wall_seconds", float("nan"))),
+        (RECORD, ("openeurollm", "host", "cores", "two")),
+        (RECORD, ("predicate", "buildDefinition", "buildType", "urn:openeurollm:stage:model")),
+        (RECORD, ("predicate", {})),
+        ("model/record.json", ("openeurollm", "results", "mixture", "bg", "share", float("inf"))),
+        ("tokenizer/fairness.json", ("tokenizers", [])),
+        ("tokenizer/fairness.json", ("tokenizers", 0, "mean", None)),
+        ("evaluation/results.json", ("models", 0, "measures", "bits_per_byte", "bg", "value", float("nan"))),
+        ("evaluation/coverage.json", ("bits_per_byte", ["bg"])),
+    ],
+)
+def test_a_broken_record_is_refused_by_name(run: RunFolder, name: str, way: tuple[Any, ...]) -> None:
+    path = _edited(run, name, *way)
+    with pytest.raises(BadInput, match=re.escape(str(path))):
+        facts(run)
+
+
+@pytest.mark.parametrize("name", [RECORD, "evaluation/results.json", "model/metrics.jsonl", "recipe.toml"])
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[" * 100_000, b"[]", b"7"])
+def test_a_broken_file_is_refused_by_name(run: RunFolder, name: str, content: bytes) -> None:
+    (run.path / name).write_bytes(content)
+    with pytest.raises(BadInput, match=re.escape(str(run.path / name))):
+        facts(run)
+
+
+def test_a_file_of_numbers_that_is_gone_is_refused_by_name(run: RunFolder) -> None:
+    (run.folder("evaluation") / "results.json").unlink()
+    with pytest.raises(BadInput, match=r"results\.json"):
+        facts(run)
+
+
+def test_costs_may_be_all_that_a_record_holds(fake: Callable[..., RunFolder]) -> None:
+    run = fake("recipe")
+    write(run, "corpus", 1.0, {})
+    assert "kept 0 documents" in words(built(run))
