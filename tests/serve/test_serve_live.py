@@ -243,6 +243,16 @@ def test_what_the_server_refuses_is_shown_and_the_words_kept(talker: str, visit:
     assert page.input_value("#words") == "x" * 300
 
 
+def test_a_conversation_that_outgrows_the_context_goes_on(talker: str, visit: Callable[..., Any], expect: Any) -> None:
+    page = visit(talker)
+    for turn in range(1, 4):
+        page.fill("#words", "x" * 90)
+        page.keyboard.press("Enter")
+        expect(page.locator(".assistant p").nth(turn - 1)).to_have_text(ANSWER)
+        expect(page.locator("#send")).to_be_visible()
+        assert page.locator(".note").count() == (turn == 3)
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_page_fits_a_phone_by_day_and_night(talker: str, visit: Callable[..., Any], scheme: str) -> None:
     page = visit(talker, viewport={"width": 320, "height": 568}, color_scheme=scheme)

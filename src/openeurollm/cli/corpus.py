@@ -28,7 +28,8 @@ def inspect(
     run = open_run(path)
     run.need("corpus")
     folder = run.folder("corpus")
-    kept = sorted(folder.glob(f"{language or '*'}/part-*.parquet")) if reason in (None, "kept") else []
+    parts = sorted(folder.glob("*/part-*.parquet")) if reason in (None, "kept") else []
+    kept = [path for path in parts if language in (None, path.parent.name)]
     found: list[dict[str, Any]] = []
     if reason != "kept":
         dropped = (row for row in rows(folder / "dropped.parquet") if language in (None, row["language"]))

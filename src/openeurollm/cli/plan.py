@@ -26,13 +26,14 @@ def plan(
     from openeurollm.errors import BadInput
 
     loaded = recipes.load(recipe, settings or ())
-    if flop_per_s is not None and flop_per_s <= 0:
-        raise BadInput("--flop-per-s must be above zero")
     if flop_per_s is None:
         from openeurollm.model.trainer import matmul_speed
 
         flop_per_s = 0.5 * matmul_speed()
-    found = room.plan(loaded.model.compute, flop_per_s, watts, euros_per_kwh)
+    try:
+        found = room.plan(loaded.model.compute, flop_per_s, watts, euros_per_kwh)
+    except ValueError as error:
+        raise BadInput(str(error)) from None
     if as_json:
         print_json({"recipe": loaded.name, **found.asdict()})
         return

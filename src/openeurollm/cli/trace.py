@@ -18,9 +18,8 @@ def trace(
     """Which training documents hold these words."""
     from openeurollm import trace as room
 
-    corpus = next(
-        (place for place in (release / "corpus", release.parent / "corpus") if place.is_dir()), release / "corpus"
-    )
+    places = (release / "corpus", release.resolve().parent / "corpus")
+    corpus = next((place for place in places if place.is_dir()), places[0])
     spans = room.trace(corpus, text, least)
     if as_json:
         print_json([{**vars(span), "documents": list(span.documents)} for span in spans])

@@ -1,18 +1,25 @@
 """Reading web archives (WARC, WARC.gz) from strangers: bounded, resynchronised after damage, every loss counted."""
 
+import io
 import tempfile
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, Any, BinaryIO, TypeVar
 
-from fastwarc.warc import ArchiveIterator, WarcRecordType
+from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
+Value = TypeVar("Value")
 _CHUNK = 1 << 18
 _MAGIC = b"\x1f\x8b\x08"
 _SLACK = 64 * 1024 * 1024
 """Bytes an archive may always unpack to, however small it is; members larger than this wait on disk, not in memory."""
+_HEADERS = 32 * 1024
+"""Bytes of HTTP headers that are read, as many as FastWARC takes."""
+_ALONE = (
+    b"WARC/1.1\r\nWARC-Type: response\r\nContent-Type: application/http; msgtype=response\r\nContent-Length: %d\r\n\r\n"
+)
 
 
 @dataclass(frozen=True)
@@ -40,55 +47,79 @@ def responses(path: Path, max_body: int, max_unpacking: int) -> Iterator[Respons
     with open(path, "rb") as file:
         compressed = file.read(3) == _MAGIC
         file.seek(0)
-        if compressed:
-            for member in _members(file, max(_SLACK, path.stat().st_size * max_unpacking)):
-                if isinstance(member, str):
-                    yield Response(problem=member)
-                else:
-                    yield from _records(member, max_body)
-        else:
+        if not compressed:
             yield from _records(file, max_body)
+            return
+        for member, damage in _members(file, max(_SLACK, path.stat().st_size * max_unpacking)):
+            counted = False
+            for response in _records(member, max_body) if damage in ("", "truncated") else ():
+                counted = bool(response.problem)
+                yield response
+            if damage and not counted:
+                yield Response(problem=damage)
 
 
 def _records(stream: IO[bytes], max_body: int) -> Iterator[Response]:
-    try:
-        for record in ArchiveIterator(
-            stream,
-            WarcRecordType.response,
-            parse_http=True,
-            auto_decode="all",
-            quirks_mode=True,
-            stream_detect=False,
-        ):
+    """The responses of a stream of records; one of `corrupt` where there is something else in it than records."""
+    records = ArchiveIterator(stream, WarcRecordType.any_type, parse_http=False, quirks_mode=True, stream_detect=False)
+    known = False
+    while True:
+        record, sound = _tried(lambda: next(records, None))
+        if record is None:
+            break
+        known = True
+        if record.record_type == WarcRecordType.response:
             yield _response(record, max_body)
-    except Exception:
+    if not sound or not known and stream.seek(0, io.SEEK_END):
         yield Response(problem="corrupt")
+
+
+def _tried(read: Callable[[], Value]) -> tuple[Value | None, bool]:
+    """What `read` gives and True, or None and False where it fails at damaged input."""
+    try:
+        return read(), True
+    except Exception:
+        return None, False
     except BaseException as panic:  # FastWARC is Rust; a panic in it is no Exception
         if type(panic).__name__ != "PanicException":
             raise
-        yield Response(problem="corrupt")
+        return None, False
 
 
-def _response(record: object, max_body: int) -> Response:
-    headers, http = record.headers, record.http_headers  # type: ignore[attr-defined]
-    url, date = headers.get("WARC-Target-URI") or "", headers.get("WARC-Date") or ""
-    expected = int(record.content_length)  # type: ignore[attr-defined]
-    body = record.reader.read(max_body + 1)  # type: ignore[attr-defined]
-    fields = {name.lower(): value for name, value in http.items()} if http else {}
-    status = int(http.status_code or 0) if http else 0
+def _response(record: Any, max_body: int) -> Response:
+    found = Response(record.headers.get("WARC-Target-URI") or "", record.headers.get("WARC-Date") or "")
+    size = int(record.content_length)
+    if size > max_body + _HEADERS:
+        return replace(found, problem="too_large")
+    block, _ = _tried(lambda: record.reader.read(size))
+    if block is None or len(block) < size:
+        return replace(found, problem="truncated")
+    if not record.is_http:
+        return found
+    whole, _ = _tried(lambda: _parsed(found, block, max_body))
+    return whole or replace(found, problem="corrupt")
+
+
+def _parsed(found: Response, block: bytes, max_body: int) -> Response:
+    """The HTTP response in a record's block, read apart from the archive: a body that lies about how it is packed
+    costs its own record only.
+    """
+    record = WarcRecord.from_reader(io.BytesIO(_ALONE % len(block) + block), quirks_mode=True)
+    record.parse_http("all", quirks_mode=True)
+    fields = {name.lower(): value for name, value in record.http_headers.items()}
+    status = int(record.http_headers.status_code or 0)
+    body = record.reader.read(max_body + 1)
     if len(body) > max_body:
-        return Response(url, date, status, fields, problem="too_large")
-    encoded = "content-encoding" in fields or "transfer-encoding" in fields
-    if len(body) < expected and not encoded:
-        return Response(url, date, status, fields, problem="truncated")
-    return Response(url, date, status, fields, body)
+        return replace(found, status=status, headers=fields, problem="too_large")
+    return replace(found, status=status, headers=fields, body=body)
 
 
-def _members(file: BinaryIO, limit: int) -> Iterator[IO[bytes] | str]:
-    """The members of a gzip file, each unpacked into a file of its own; a damaged one as the name of its damage.
+def _members(file: BinaryIO, limit: int) -> Iterator[tuple[IO[bytes], str]]:
+    """The members of a gzip file, each unpacked into a file of its own, with the name of its damage if it has any.
 
-    Most archives hold one record a member; one that is a single large member is unpacked to disk, up to `limit` bytes
-    in all.
+    What was unpacked before a cut (`truncated`) is sound; the rest of a `corrupt` member cannot be trusted. Most
+    archives hold one record a member; one that is a single large member is unpacked to disk, up to `limit` bytes in
+    all, beyond which the file `unpacks_too_far`.
     """
     data, left = file.read(_CHUNK), limit
     while data:
@@ -96,11 +127,10 @@ def _members(file: BinaryIO, limit: int) -> Iterator[IO[bytes] | str]:
         with tempfile.SpooledTemporaryFile(max_size=_SLACK) as member:
             damage = ""
             while not unpacker.eof:
+                data = data or file.read(_CHUNK)
                 if not data:
-                    data = file.read(_CHUNK)
-                    if not data:
-                        damage = "truncated"
-                        break
+                    damage = "truncated"
+                    break
                 try:
                     piece = unpacker.decompress(data, _CHUNK)
                 except zlib.error:
@@ -108,17 +138,15 @@ def _members(file: BinaryIO, limit: int) -> Iterator[IO[bytes] | str]:
                     break
                 left -= len(piece)
                 if left < 0:
-                    yield "unpacks_too_far"
-                    return
+                    damage = "unpacks_too_far"
+                    break
                 member.write(piece)
                 data = unpacker.unconsumed_tail
-            if damage:
-                yield damage
-                data = _after_damage(file, data)
-            else:
-                member.seek(0)
-                yield member
-                data = unpacker.unused_data or file.read(_CHUNK)
+            member.seek(0)
+            yield member, damage
+            if damage == "unpacks_too_far":
+                return
+            data = _after_damage(file, data) if damage else unpacker.unused_data or file.read(_CHUNK)
 
 
 def _after_damage(file: BinaryIO, data: bytes) -> bytes:

@@ -37,7 +37,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     texts = held_out(corpus, tags(recipe), recipe.evaluation.held_out_bytes)
     sentences = read_parallel(recipe.parallel, tags(recipe))
     questions = read_questions(run.folder("tuning") / "held-out.jsonl", tags(recipe))
-    measured = []
+    measured: list[dict[str, Any]] = []
     nothing: dict[str, list[str]] = {}
     for name, folder, asked in (
         ("base", run.folder("model") / "base", nothing),
@@ -84,12 +84,24 @@ def evaluate(
 
 
 def read_parallel(folder: Path, served: Sequence[str]) -> dict[str, list[str]]:
-    """Parallel sentences by language, from `TAG.txt`; raises `BadInput` where there are none."""
+    """Parallel sentences by language, from `TAG.txt`; raises `BadInput` where there are none, or one is no text."""
     files = {tag: folder / f"{tag}.txt" for tag in served}
-    found = {tag: path.read_text("utf-8").splitlines() for tag, path in files.items() if path.is_file()}
+    found = {tag: _sentences(path) for tag, path in files.items() if path.is_file()}
     if not found:
         raise BadInput(f"{folder}: no parallel text (TAG.txt, one sentence a line) for the languages asked for")
-    return {tag: [line for line in lines if line.strip()] for tag, lines in found.items()}
+    if len({len(lines) for lines in found.values()}) != 1:
+        raise BadInput(f"{folder}: files must have the same number of sentences, as all say the same")
+    return found
+
+
+def _sentences(path: Path) -> list[str]:
+    try:
+        found = [line for line in path.read_text("utf-8").splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: not UTF-8 text") from None
+    if not found:
+        raise BadInput(f"{path}: holds no sentence")
+    return found
 
 
 def read_questions(path: Path, served: Sequence[str]) -> dict[str, list[str]]:

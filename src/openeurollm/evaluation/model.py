@@ -29,17 +29,26 @@ class Model:
 
     def __init__(self, folder: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils.logging import disable_progress_bar
 
         if not (folder / "config.json").is_file():
             raise BadInput(f"{folder}: no model here (a Hugging Face folder holds config.json)")
+        disable_progress_bar()
         try:
             options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
             self.tokenizer = AutoTokenizer.from_pretrained(str(folder), **options)
-            self.model = AutoModelForCausalLM.from_pretrained(
-                str(folder), dtype=torch.float32, use_safetensors=True, **options
-            ).eval()
-        except (OSError, ValueError, KeyError, RuntimeError) as error:
-            raise BadInput(f"{folder}: cannot be loaded: {str(error).splitlines()[0]}") from None
+            model, told = AutoModelForCausalLM.from_pretrained(
+                str(folder), dtype=torch.float32, use_safetensors=True, output_loading_info=True, **options
+            )
+            usable = len(self._ids("Europe")) > 0
+        except Exception as error:  # a broken folder makes transformers raise nearly anything
+            reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+            raise BadInput(f"{folder}: cannot be loaded: {reason}") from None
+        if told["missing_keys"]:  # transformers would go on with random numbers in their place
+            raise BadInput(f"{folder}: its weights lack {min(told['missing_keys'])}")
+        if not usable:
+            raise BadInput(f"{folder}: its tokenizer makes no token of a word; is tokenizer.json there?")
+        self.model = model.eval()
         self.name = folder.resolve().name
         self.context = int(getattr(self.model.config, "max_position_embeddings", 2048))
         self.start = self.tokenizer.eos_token_id if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
@@ -83,7 +92,8 @@ class Model:
         ]
 
     def answers(self, questions: Sequence[str], longest: int) -> list[str]:
-        """The model's greedy answers in the chat template, at most `longest` tokens each."""
+        """The model's greedy answers in the chat template, at most `longest` tokens (and half the context) each."""
+        longest = min(longest, self.context // 2)
         prompts = [
             self.tokenizer.apply_chat_template(
                 [{"role": "user", "content": question}], add_generation_prompt=True, tokenize=True, return_dict=False

@@ -16,8 +16,8 @@ from openeurollm.errors import BadInput
 def whole(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; when the block ends well, flush it to disk and rename it to `path`.
 
-    A crash or an error leaves no file at `path`. The temporary name is this process's own, so that a worker that outlives
-    a killed run cannot write into the file of the next. Works for a single file only.
+    A crash or an error leaves no file at `path`. The temporary name is this process's own, so that a worker that
+    outlives a killed run cannot write into the file of the next. Works for a single file only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -67,8 +67,8 @@ def inside(root: Path, name: str) -> Path:
     """The file `name` below `root`; raises `BadInput` for a name that leads out of it, also through a link."""
     try:
         path = (root / name).resolve()
-    except (ValueError, RuntimeError):
-        raise BadInput(f"{root}: {name!r} is no name of a file") from None  # holds a zero byte, or links lead in a circle
+    except (ValueError, RuntimeError):  # a zero byte in the name, or links that lead in a circle
+        raise BadInput(f"{root}: {name!r} is no name of a file") from None
     if not path.is_relative_to(root.resolve()):
         raise BadInput(f"{root}: `{name}` leads out of the folder")
     return path

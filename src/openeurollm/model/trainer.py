@@ -176,7 +176,7 @@ def _save(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer], told:
 
 
 def _restore(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer]) -> dict[str, str]:
-    """Load a checkpoint where there is a good one; returns what it tells of the position, nothing where there is none."""
+    """Load a checkpoint where there is a good one; returns what it tells of the position, else nothing."""
     if not path.is_file():
         return {}
     try:

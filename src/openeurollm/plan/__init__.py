@@ -1,5 +1,6 @@
 """Planning: what a budget in FLOP buys on a machine of known speed."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,7 +9,7 @@ JOULES_A_KWH = 3.6e6
 
 @dataclass(frozen=True)
 class Plan:
-    """What a training costs: seconds, hours of the machine, kWh and euros (`None` where no power or price is known)."""
+    """What a training costs: seconds, kWh and euros (`None` where no power or price is known)."""
 
     flop: float
     flop_per_s: float
@@ -24,10 +25,11 @@ class Plan:
 def plan(flop: float, flop_per_s: float, watts: float | None = None, euros_per_kwh: float | None = None) -> Plan:
     """Time, energy and money for a training of `flop` operations at `flop_per_s` sustained.
 
-    `watts` is the power of the whole machine under load. Raises `ValueError` for a speed that is not above zero.
+    `watts` is the power of the whole machine under load. Raises `ValueError` for a speed that is not above zero, and
+    for a figure that is not finite.
     """
-    if flop_per_s <= 0:
-        raise ValueError("the speed must be above zero")
+    if not (flop_per_s > 0 and all(map(math.isfinite, (flop, flop_per_s, watts or 0.0, euros_per_kwh or 0.0)))):
+        raise ValueError("the speed must be above zero, and every figure a finite number")
     seconds = flop / flop_per_s
     kwh = watts * seconds / JOULES_A_KWH if watts is not None else None
     return Plan(

@@ -50,7 +50,7 @@ class Corpus(Table):
     min_script_share: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Share of letters that must be in the script of the document's language."""
     max_repeated_line_share: Annotated[float, Field(ge=0, le=1)] = 0.3
-    max_repeated_word_share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    max_repeated_word_share: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of the words that may lie in runs of ten words which stand in the document more than once."""
     min_letter_share: Annotated[float, Field(ge=0, le=1)] = 0.6
     """Share of non-space characters that must be letters."""

@@ -20,8 +20,8 @@ def is_loopback(host: str) -> bool:
 class Guard:
     """Stands before an application: refuses foreign hosts and origins, puts the security headers on every response.
 
-    Bound to a loopback `host` only loopback names are served, against DNS rebinding: a page whose name was made to point
-    here would else be of the same origin. `close` is what to call before the server stops.
+    Bound to a loopback `host` only loopback names are served, against DNS rebinding: a page whose name was made to
+    point here would else be of the same origin. `close` is what to call before the server stops.
     """
 
     def __init__(self, app: ASGIApp, host: str, policy: str, close: Callable[[], None]) -> None:

@@ -1,6 +1,7 @@
 """Fairness: how many tokens each language pays for the same sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from html import escape
 from pathlib import Path
 from statistics import fmean
@@ -23,10 +24,22 @@ def load(path: Path) -> Tokenizer:
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         raise BadInput(f"{path}: no tokenizer.json here")
+    with _refused(f"{file}: not a tokenizer"):
+        tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_padding()  # both may be set in the file, and would count as tokens that are not there or hide some
+    tokenizer.no_truncation()
+    return tokenizer
+
+
+@contextmanager
+def _refused(what: str) -> Iterator[None]:
+    """Turn what the tokenizers library raises into `BadInput`: bare exceptions, and panics (no `Exception`)."""
     try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:  # the library raises bare exceptions
-        raise BadInput(f"{file}: not a tokenizer: {error}") from None
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise BadInput(f"{what}: {str(error)[:200]}") from None
 
 
 def parallel(folder: Path, tags: Sequence[str] | None = None) -> dict[str, list[str]]:
@@ -44,6 +57,9 @@ def parallel(folder: Path, tags: Sequence[str] | None = None) -> dict[str, list[
     if len(lengths) != 1 or lengths == {0}:
         short = min(sentences, key=lambda tag: len(sentences[tag]))
         raise BadInput(f"{folder}: files must have the same number of lines; {short}.txt has {len(sentences[short])}")
+    blank = next((tag for tag, lines in sentences.items() if not "".join(lines).strip()), None)
+    if blank is not None:
+        raise BadInput(f"{folder}: {blank}.txt has nothing but blank lines")
     return sentences
 
 
@@ -60,12 +76,17 @@ def measure(name: str, tokenizer: Tokenizer, sentences: Mapping[str, Sequence[st
     """Tokens a sentence in each language, and how unequal they are.
 
     `mean` is over languages, `worst` the largest, `max_min` largest over smallest, `gini` Gini's coefficient over
-    languages (0 is equality), `english` the figure for English or None.
+    languages (0 is equality), `english` the figure for English or None. Raises `BadInput` for a tokenizer that cannot
+    encode a language at all.
     """
-    costs = {
-        tag: fmean(len(each.ids) for each in tokenizer.encode_batch(list(lines), add_special_tokens=False))
-        for tag, lines in sentences.items()
-    }
+    with _refused(f"{name}: cannot encode text"):
+        costs = {
+            tag: fmean(len(each.ids) for each in tokenizer.encode_batch(list(lines), add_special_tokens=False))
+            for tag, lines in sentences.items()
+        }
+    silent = next((tag for tag, cost in costs.items() if cost == 0), None)
+    if silent is not None:
+        raise BadInput(f"{name}: makes no token of the text in {silent}")
     worst = max(costs, key=lambda tag: costs[tag])
     return {
         "name": name,
@@ -110,13 +131,14 @@ def chart(fairness: Mapping[str, Any]) -> str:
         for place, (tag, cost) in enumerate(costs.items())
     ]
     title = f"Tokens a parallel sentence, {escape(str(fairness['name']))}, {fairness['vocabulary']:,} slots"
+    foot = f"mean {fairness['mean']:.1f}"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 60} {height}" role="img" '
         f'font-family="system-ui, sans-serif" font-size="12" fill="#1a202c"><title>{title}</title>'
         f'<rect width="100%" height="100%" fill="#ffffff"/><text x="8" y="20" font-size="15">{title}</text>'
         f"{''.join(bars)}"
         f'<line x1="{mean:.1f}" x2="{mean:.1f}" y1="30" y2="{height - 22}" stroke="#c05621" stroke-dasharray="4 3"/>'
-        f'<text x="{mean:.1f}" y="{height - 8}" text-anchor="middle" fill="#c05621">mean {fairness["mean"]:.1f}</text></svg>\n'
+        f'<text x="{mean:.1f}" y="{height - 8}" text-anchor="middle" fill="#c05621">{foot}</text></svg>\n'
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openeurollm.errors import BadInput
@@ -14,6 +15,8 @@ _WORD = re.compile(r"\w+")
 LEAST = 5
 """Words in a row from which a match is told."""
 _MAX_TEXT = 100_000
+_TOLD = ("id", "url", "source", "language", "licence")
+"""What is told of a document."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def trace(corpus: Path, text: str, least: int = LEAST, most_documents: int = 5) 
             if length > longest[place]:
                 longest[place], found[place] = length, []
             if length == longest[place] and len(found[place]) < most_documents:
-                found[place].append({key: document[key] for key in ("id", "url", "source", "language", "licence")})
+                found[place].append({key: document[key] for key in _TOLD})
     return list(_spans(text, matches, longest, found))
 
 
@@ -87,6 +90,13 @@ def _spans(
 
 def _documents(files: list[Path]) -> Iterator[dict[str, Any]]:
     for path in files:
-        with pq.ParquetFile(path) as file:
-            for batch in file.iter_batches(256, columns=["id", "url", "source", "language", "licence", "text"]):
+        try:
+            file = pq.ParquetFile(path)
+        except pa.ArrowInvalid as error:
+            raise BadInput(f"{path}: not a Parquet file: {error}") from None
+        with file:
+            missing = [name for name in (*_TOLD, "text") if name not in file.schema_arrow.names]
+            if missing:
+                raise BadInput(f"{path}: holds no documents of this project: column `{missing[0]}` is missing")
+            for batch in file.iter_batches(256, columns=[*_TOLD, "text"]):
                 yield from batch.to_pylist()

@@ -1,0 +1,23 @@
+"""The board: any number of runs on one static page that opens from disk, and a report of a run in Markdown."""
+
+from dataclasses import asdict
+from typing import Any
+
+from openeurollm.board.facts import Facts, facts
+from openeurollm.board.page import page
+from openeurollm.board.report import report
+from openeurollm.engine import Engine
+from openeurollm.ledger import Counts, RunFolder, write_json, write_text
+from openeurollm.recipe import Recipe
+
+
+def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
+    """Write `board/index.html`, the page about the run, and `board/index.json`, the numbers on it."""
+    found = facts(run)
+    folder = run.folder("board")
+    write_text(folder / "index.html", page([found]))
+    write_json(folder / "index.json", asdict(found))
+    return {}, {"languages": found.languages, "served": found.served}
+
+
+__all__ = ["Facts", "build", "facts", "page", "report"]

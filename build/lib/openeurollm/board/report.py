@@ -1,0 +1,243 @@
+"""A run's report in Markdown, made from its records alone: no text of the corpus, no path of the machine."""
+
+import re
+from collections.abc import Iterable, Sequence
+
+from openeurollm.board import headline, numbers
+from openeurollm.board.facts import Cell, Facts, LanguageFacts, facts, name_of
+from openeurollm.ledger import RunFolder
+
+_BLANK = "–"
+_ADDRESS_OR_PATH = re.compile(
+    r"https?://\S+|(?<![\w.~/])(?:file:/*|~|[A-Za-z]:)?[/\\](?:[^\s/\\|`'\"<>]+[/\\])+[^\s/\\|`'\"<>,;)]*"
+)
+"""A web address, which stays, or an absolute path of two names and more, which does not."""
+
+
+def report(run: RunFolder) -> str:
+    """The report of the run. Raises `BadInput` for records that cannot be used."""
+    found = facts(run)
+    blocks = [
+        [f"# {_plain(found.title)}", "", headline.sentence(found), "", *_about(found)],
+        _languages(found),
+        _blanks(found),
+        _documents(found),
+        _sources(found),
+        _tokenizers(found),
+        _training(found),
+        _checks(found),
+        _cost(found),
+    ]
+    return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
+
+
+def _about(found: Facts) -> list[str]:
+    return [
+        f"Report of the run in the folder `{found.folder}` (recipe `{found.name}`), written from its records alone by",
+        "`openeurollm report RUN`, which writes it again; RUN is the run folder. `openeurollm board RUN --json` gives",
+        "the same numbers as JSON, and `openeurollm run RUN/recipe.toml` makes the run itself again.",
+    ]
+
+
+def _languages(found: Facts) -> list[str]:
+    head = ("language", "kept", "held out", "dropped", "text, kB", "tokens", "epochs", "tokens a sentence")
+    bits = ("bits/byte, base", "bits/byte, tuned", "bits/sentence, base", "bits/sentence, tuned", "in the language")
+    return ["## Languages", "", *_table([*head, *bits], [_row(row) for row in found.by_language])]
+
+
+def _row(row: LanguageFacts) -> list[str]:
+    return [
+        _named(row.tag),
+        _cell(row.kept, numbers.count),
+        _cell(row.held_out, numbers.count),
+        _cell(row.dropped, numbers.count),
+        _cell(row.text, numbers.kilobytes),
+        _cell(row.tokens, numbers.count),
+        _cell(row.epochs, numbers.decimal),
+        _cell(row.tokens_a_sentence, numbers.tenths),
+        _cell(row.base_bits_per_byte, numbers.decimal),
+        _cell(row.tuned_bits_per_byte, numbers.decimal),
+        _cell(row.base_bits_per_sentence, numbers.tenths),
+        _cell(row.tuned_bits_per_sentence, numbers.tenths),
+        _cell(row.consistency, numbers.percent),
+    ]
+
+
+def _blanks(found: Facts) -> list[str]:
+    gaps = [f"- {_named(tag)}: {_plain(reason)}" for tag, reason in found.gaps.items()]
+    notes = [f"- {_plain(note)}" for note in found.notes]
+    intervals = any(row.base_bits_per_byte.low is not None for row in found.by_language)
+    return [
+        *(["Gaps that the recipe allows:", "", *gaps] if gaps else ["The recipe allows no gap."]),
+        *(["", f"Why a number is blank ({_BLANK}):", "", *notes] if notes else []),
+        *(["", "Numbers in brackets are 95 % intervals."] if intervals else []),
+    ]
+
+
+def _named(tag: str) -> str:
+    name = name_of(tag)
+    return name if name == tag else f"{name} ({tag})"
+
+
+def _documents(found: Facts) -> list[str]:
+    if not found.fates:
+        return ["## Documents", "", "The corpus is not built."]
+    reasons = list(found.reasons)
+    totals = [[_words(reason), numbers.count(number)] for reason, number in found.reasons.items()]
+    rows = [
+        [
+            _named(fate.tag),
+            *map(numbers.count, [fate.read, *(fate.dropped.get(name, 0) for name in reasons)]),
+        ]
+        for fate in found.fates
+        if fate.read
+    ]
+    read, kept = numbers.count(found.documents_read or 0), numbers.count(found.documents_kept or 0)
+    masked = ", ".join(f"{_words(kind)} {numbers.count(times)}" for kind, times in found.masked_by_kind.items())
+    return [
+        "## Documents",
+        "",
+        f"{read} documents were read and {kept} kept, those held out for evaluation included. Dropped, by reason:",
+        "",
+        *_table(["reason", "documents"], totals),
+        "",
+        "Dropped, by language and reason:",
+        "",
+        *_table(["language", "read", *(_words(reason) for reason in reasons)], rows),
+        "",
+        f"Personal data masked: {masked or 'none found'}.",
+    ]
+
+
+def _sources(found: Facts) -> list[str]:
+    rows = [
+        [
+            str(one["name"]),
+            str(one["licence"]),
+            str(one["publisher"]),
+            str(one["obtained"]),
+            _BLANK if one["documents"] is None else numbers.count(one["documents"]),
+        ]
+        for one in found.sources
+    ]
+    head = ["source", "licence", "publisher", "how obtained", "documents"]
+    return ["## Sources", "", *_table(head, rows, words=4)]
+
+
+def _tokenizers(found: Facts) -> list[str]:
+    if not found.tokenizers:
+        return ["## Tokenizer", "", "The tokenizer is not built."]
+    rows = [
+        [
+            str(one["name"]),
+            _BLANK if one["vocabulary"] is None else numbers.count(one["vocabulary"]),
+            numbers.tenths(one["mean"]),
+            numbers.tenths(one["worst"]),
+            name_of(one["worst_language"]),
+            numbers.decimal(one["max_min"]),
+            numbers.decimal(one["gini"], 3),
+        ]
+        for one in found.tokenizers
+    ]
+    head = ["tokenizer", "vocabulary", "mean", "worst", "paid by", "dearest/cheapest", "Gini"]
+    sentences = numbers.count(found.sentences or 0)
+    said = f"Tokens for the same {sentences} sentences in each language; the first tokenizer is this run's."
+    return ["## Tokenizer", "", said, "", *_table(head, rows)]
+
+
+def _training(found: Facts) -> list[str]:
+    if found.training_tokens is None:
+        return ["## Training", "", "The model is not built."]
+    rows = [row for model in found.training for row in _curve(found, model)]
+    head = ["model", "step", "tokens", "training loss, nats a token", "bits/byte", "tokens/s", "matrix share"]
+    shape = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found.shape.items())
+    flop = (
+        f" Training took {numbers.scientific(found.flop)} floating-point operations." if found.flop is not None else ""
+    )
+    return [
+        "## Training",
+        "",
+        f"{numbers.count(found.parameters or 0)} parameters{f' ({_plain(shape)})' if shape else ''}, "
+        f"{numbers.count(found.training_tokens)} tokens.{flop}",
+        *(["", *_table(head, rows)] if rows else []),
+    ]
+
+
+def _curve(found: Facts, model: str) -> list[list[str]]:
+    """Five points of the curve: the start, the quarters and the end."""
+    steps = found.training[model]
+    places = dict.fromkeys(round(quarter * (len(steps) - 1) / 4) for quarter in range(5))
+
+    def worded(step: int, key: str, words: str) -> str:
+        value = steps[step][key]
+        return _BLANK if value is None else str(getattr(numbers, words)(value))
+
+    columns = (
+        ("step", "count"),
+        ("tokens", "count"),
+        ("loss", "decimal"),
+        ("bits_per_byte", "decimal"),
+        ("tokens_per_s", "count"),
+        ("matmul_share", "percent"),
+    )
+    return [[model, *(worded(place, key, words) for key, words in columns)] for place in places]
+
+
+def _checks(found: Facts) -> list[str]:
+    result = {True: "holds", False: "does not hold", None: "reported"}
+    lines = [f"- {_plain(check.name)}: {result[check.holds]} ({_plain(check.detail)})" for check in found.checks]
+    return ["## Checks", "", *(lines or ["None yet: no stage with a check is built."])]
+
+
+def _cost(found: Facts) -> list[str]:
+    rows = [
+        [
+            stage.name,
+            _number(stage.wall_seconds, numbers.span) or stage.state,
+            _number(stage.cpu_seconds, numbers.span),
+            _number(stage.gpu_hours, numbers.decimal),
+            _number(stage.kwh, numbers.energy),
+            f"{numbers.energy(stage.kwh_low)} – {numbers.energy(stage.kwh_high)}"
+            if stage.kwh_low is not None and stage.kwh_high is not None
+            else "",
+        ]
+        for stage in found.stages
+    ]
+    energy = numbers.energy(found.kwh) if found.kwh is not None else ""
+    rows.append(["together", numbers.span(3600 * found.hours), "", "", energy, headline.interval(found)])
+    methods = dict.fromkeys(stage.method for stage in found.stages if stage.method)
+    machines = dict.fromkeys(stage.machine for stage in found.stages if stage.machine)
+    return [
+        "## Cost",
+        "",
+        *_table(["stage", "wall clock", "processor time", "GPU hours", "energy", "between"], rows),
+        "",
+        *(f"- Energy by: {_plain(method)}." for method in methods),
+        *(f"- Machine: {_plain(machine)}." for machine in machines),
+    ]
+
+
+def _number(value: float | None, words: object) -> str:
+    return str(words(value)) if value is not None and callable(words) else ""
+
+
+def _cell(cell: Cell, words: object) -> str:
+    shown = _number(cell.value, words)
+    bounds = [_number(end, words) for end in (cell.low, cell.high)]
+    return f"{shown} ({'–'.join(bounds)})" if shown and all(bounds) else shown or _BLANK
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> list[str]:
+    """A table in Markdown; the first `words` columns are aligned left, the rest right."""
+    rule = ["---" if place < words else "---:" for place in range(len(head))]
+    return [f"| {' | '.join(cells)} |" for cells in (map(_plain, head), rule, *(map(_plain, row) for row in rows))]
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _plain(text: str) -> str:
+    """Text from a record as text: one line, no Markdown or HTML that would take effect, no path of a machine."""
+    found = _ADDRESS_OR_PATH.sub(lambda part: part[0] if part[0].startswith("http") else "(a path)", text)
+    return re.sub(r"([\\`*_\[\]<>|#~])", r"\\\1", " ".join(found.split())).replace("&", "&amp;")

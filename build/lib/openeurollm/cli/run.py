@@ -1,0 +1,132 @@
+"""`openeurollm run` and `openeurollm status`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from openeurollm.cli.frame import AsJson, RunPath, app, print_json, print_table
+
+RecipePath = Annotated[Path, typer.Argument(help="Recipe, such as recipes/quickstart.toml.", show_default=False)]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Put a value over the recipe's: table.key=value. Repeatable.")
+]
+
+
+@app.command()
+def run(
+    recipe: RecipePath,
+    settings: Settings = None,
+    until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
+    again: Annotated[list[str] | None, typer.Option(help="Build this stage anew. Repeatable.")] = None,
+    runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
+    on: Annotated[str, typer.Option("--on", help="Where to run; laptop is this machine.")] = "laptop",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes and threads; all cores when not given.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be built, why and at what cost.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Build what the recipe names; what is built already and has not changed is left alone."""
+    from openeurollm import recipe as recipes
+    from openeurollm.cli.summary import show, summary
+    from openeurollm.engine import Engine, Reporter
+    from openeurollm.errors import BadInput
+    from openeurollm.ledger import RunFolder, cores
+    from openeurollm.run import plan
+    from openeurollm.run import run as build
+
+    if on != "laptop":
+        raise BadInput(f"unknown site `{on}`; there is `laptop`")
+    loaded = recipes.load(recipe, settings or ())
+    folder = RunFolder(runs / loaded.name)
+    engine = Engine(workers or cores(), Reporter(quiet=as_json))
+    if dry_run:
+        _show_plan(plan(loaded, folder, until, again or ()), _cost(loaded), as_json)
+        return
+    steps = build(loaded, folder, engine, until, again or ())
+    built = [step.stage for step in steps if step.build]
+    if as_json:
+        print_json({"run": str(folder.path), "built": built, "steps": [vars(step) for step in steps]})
+    elif not built:
+        notes = [f"{step.stage}: {step.why}" for step in steps if step.why != "built"]
+        print("\n".join([f"{folder.path}: everything is built already, nothing to do", *notes]))
+    else:
+        print(f"{folder.path}: built {', '.join(built)}\n")
+        show(summary(folder))
+
+
+def _cost(recipe: Any) -> dict[str, Any]:
+    from openeurollm.model.trainer import matmul_speed
+    from openeurollm.plan import plan
+
+    speed = matmul_speed()
+    found = plan(recipe.model.compute, 0.5 * speed)
+    return {
+        "training_flop": found.flop,
+        "matmul_flop_per_s": round(speed),
+        "training_minutes": round(found.seconds / 60, 1),
+    }
+
+
+def _show_plan(steps: Any, cost: dict[str, Any], as_json: bool) -> None:
+    training = any(step.build and step.stage == "model" for step in steps)
+    if as_json:
+        print_json({"steps": [vars(step) for step in steps], "cost": cost if training else None})
+        return
+    print_table("", ("stage", "", "why"), [(s.stage, "build" if s.build else "keep", s.why) for s in steps])
+    if training:
+        minutes = max(1, round(cost["training_minutes"]))
+        print(f"training: {cost['training_flop']:.2g} FLOP, about {minutes} minutes here at half the matmul speed")
+
+
+@app.command()
+def status(path: RunPath, as_json: AsJson = False) -> None:
+    """What is built, what is missing, what it cost, and the counts of every stage."""
+    from openeurollm.ledger import FOLDERS, open_run
+
+    run = open_run(path)
+    stages: dict[str, Any] = {}
+    for stage in FOLDERS:
+        record = run.record(stage)
+        state = "built" if record else "unfinished" if (run.work(stage) / "key").is_file() else "missing"
+        stages[stage] = {
+            "state": state,
+            "finished": record.finished if record else None,
+            "cost": record.cost if record else None,
+            "counts": record.counts if record else {},
+            "results": record.results if record else {},
+            "files": len(record.outputs) if record else 0,
+        }
+    total = _total([part["cost"] for part in stages.values() if part["cost"]])
+    if as_json:
+        print_json({"run": path.name, "stages": stages, "cost": total})
+        return
+    rows = [(stage, part["state"], *_cost_cells(part["cost"])) for stage, part in stages.items()]
+    rows.append(("total", "", *_cost_cells(total)))
+    print_table(str(path), ("stage", "state", "wall s", "CPU s", "kWh"), rows, numbers=3)
+    print(f"energy: between {total['energy']['low']:.5f} and {total['energy']['high']:.5f} kWh, estimated")
+    _show_counts(stages["corpus"]["counts"])
+
+
+def _cost_cells(cost: dict[str, Any] | None) -> tuple[str, str, str]:
+    if cost is None:
+        return "", "", ""
+    return f"{cost['wall_seconds']:,.1f}", f"{cost['cpu_seconds']:,.1f}", f"{cost['energy']['kwh']:.5f}"
+
+
+def _total(costs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        **{key: round(sum(cost[key] for cost in costs), 5) for key in ("wall_seconds", "cpu_seconds", "gpu_hours")},
+        "energy": {key: round(sum(cost["energy"][key] for cost in costs), 8) for key in ("kwh", "low", "high")},
+    }
+
+
+def _show_counts(counts: dict[str, dict[str, int]]) -> None:
+    if not counts:
+        return
+    rows = []
+    for tag, buckets in counts.items():
+        dropped = {name: number for name, number in buckets.items() if name not in ("kept", "held_out")}
+        words = ", ".join(f"{name} {number}" for name, number in sorted(dropped.items(), key=lambda pair: -pair[1]))
+        rows.append((tag, buckets.get("kept", 0), buckets.get("held_out", 0), sum(dropped.values()), words))
+    print()
+    print_table("corpus: records", ("language", "kept", "held out", "dropped", "why dropped"), rows)

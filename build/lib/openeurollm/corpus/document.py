@@ -1,0 +1,95 @@
+"""The document: what passes from the corpus to every later stage, as Parquet."""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from openeurollm.ledger import whole
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("text", pa.string()),
+        ("language", pa.string()),
+        ("language_score", pa.float32()),
+        ("url", pa.string()),
+        ("fetched", pa.string()),
+        ("source", pa.string()),
+        ("licence", pa.string()),
+        ("rights", pa.string()),
+        ("rights_signal", pa.string()),
+        ("quality", pa.float32()),
+        ("duplicates", pa.int32()),
+    ]
+)
+
+
+@dataclass
+class Found:
+    """One record of a source on its way through the corpus stage.
+
+    `identity` is the record's own name in its source (address and date, or the source's id), never a position;
+    records whose identities agree before a `#` are pieces of one work and are never split between training and
+    evaluation. `problem` names the bucket of a record that could not be read.
+    """
+
+    source: str
+    identity: str
+    text: str = ""
+    page: bytes | None = None
+    url: str = ""
+    fetched: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    claim: str | None = None
+    licence: str = "unknown"
+    rights: str = "unknown"
+    rights_signal: str = ""
+    problem: str = ""
+
+    @property
+    def id(self) -> str:
+        """Stable hash of source and identity, 32 hexadecimal digits."""
+        return hashlib.sha256(f"{self.source}\0{self.identity}".encode("utf-8", "replace")).hexdigest()[:32]
+
+    @property
+    def work(self) -> str:
+        """What the record is a piece of."""
+        return self.identity.partition("#")[0]
+
+
+def clean(text: str) -> str:
+    """NFC, without control characters, trailing blanks, and runs of over one empty line."""
+    text = unicodedata.normalize("NFC", text.replace("\r\n", "\n").replace("\r", "\n"))
+    if not text.isprintable():
+        text = "".join(c for c in text if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs", "Co", "Cn"))
+    lines: list[str] = []
+    for line in (line.rstrip() for line in text.split("\n")):
+        if line or (lines and lines[-1]):
+            lines.append(line)
+    return "\n".join(lines).strip()
+
+
+def write(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema = SCHEMA) -> None:
+    """Write rows as Parquet with zstd, whole or not at all."""
+    with whole(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+        batch: list[Mapping[str, Any]] = []
+        for row in rows:
+            batch.append(row)
+            if len(batch) == 1_000:
+                writer.write_table(pa.Table.from_pylist(batch, schema))
+                batch = []
+        if batch:
+            writer.write_table(pa.Table.from_pylist(batch, schema))
+
+
+def rows(path: Path, columns: list[str] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a Parquet file, in constant memory."""
+    with pq.ParquetFile(path) as file:
+        for batch in file.iter_batches(1_000, columns=columns):
+            yield from batch.to_pylist()

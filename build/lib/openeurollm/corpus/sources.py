@@ -1,0 +1,244 @@
+"""Sources: every format a recipe can name, as a stream of records."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from openeurollm.corpus.archive import responses
+from openeurollm.corpus.document import Found
+from openeurollm.errors import BadInput
+from openeurollm.languages import declaration, languages
+from openeurollm.recipe import Corpus, Source
+
+_SUFFIXES = {
+    "warc": (".warc", ".warc.gz"),
+    "html": (".html", ".htm", ".xhtml"),
+    "text": (".txt", ".txt.zst"),
+    "jsonl": (".jsonl", ".jsonl.zst", ".jsonl.gz"),
+    "parquet": (".parquet",),
+    "hplt": (".jsonl", ".jsonl.zst", ".jsonl.gz"),
+}
+_PAGES_A_SHARD = 200
+_MAX_LINE = 32_000_000
+"""Bytes of one JSON line; longer ones are counted as invalid and passed over."""
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A unit of work: some files of one source, read by one process."""
+
+    source: str
+    files: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        more = f" and {len(self.files) - 1} more" if len(self.files) > 1 else ""
+        return f"{self.source}: {self.files[0] if self.files else '-'}{more}"
+
+
+def shards(name: str, source: Source) -> list[Shard]:
+    """The shards of a source, in the sorted order of its files.
+
+    Raises `BadInput` where the path is absent or holds no file of the kind.
+    """
+    if source.kind in ("declaration", "huggingface"):
+        return [Shard(name, ())]
+    path = source.path
+    if path is None or not path.exists():
+        raise BadInput(f"[sources.{name}] {path} does not exist; --set sources.{name}.path=… names another place")
+    if path.is_file():
+        return [Shard(name, (path,))]
+    root, suffixes = path.resolve(), _SUFFIXES[source.kind]
+    deep = source.kind in ("html", "text")  # data sets lie flat; folders of pages are trees
+    files = sorted(
+        file
+        for file in (root.rglob("*") if deep else root.iterdir())
+        if file.name.endswith(suffixes) and file.is_file() and file.resolve().is_relative_to(root)
+    )
+    if not files:
+        raise BadInput(f"[sources.{name}] {path} holds no file that ends in {' or '.join(suffixes)}")
+    size = _PAGES_A_SHARD if deep else 1
+    return [Shard(name, tuple(files[i : i + size])) for i in range(0, len(files), size)]
+
+
+def read(shard: Shard, source: Source, limits: Corpus) -> Iterator[Found]:
+    """Every record of the shard; what cannot be read comes with a `problem`, so that it is counted."""
+    if source.kind == "declaration":
+        yield from _declaration(shard.source)
+    elif source.kind == "huggingface":
+        yield from _hugging_face(shard.source, source)
+    for file in shard.files:
+        if source.kind == "warc":
+            yield from _warc(shard.source, file, limits)
+        elif source.kind == "html":
+            yield _page_file(shard.source, file, source, limits)
+        elif source.kind == "text":
+            yield _text_file(shard.source, file, limits)
+        elif source.kind == "parquet":
+            yield from _parquet(shard.source, file, source)
+        else:
+            yield from _json_lines(shard.source, file, source)
+
+
+def robots(shard: Shard, limits: Corpus) -> dict[str, str]:
+    """The robots.txt that the archives of a shard hold, by scheme and host; at most 500 kB each (RFC 9309)."""
+    found: dict[str, str] = {}
+    for file in shard.files:
+        for response in responses(file, 500_000, limits.max_unpacking):
+            address = re.fullmatch(r"(https?://[^/?#]{1,300})/robots\.txt", response.url)
+            if address and response.status == 200:
+                found[address[1].lower()] = response.body.decode("utf-8", "replace")
+    return found
+
+
+def _warc(name: str, file: Path, limits: Corpus) -> Iterator[Found]:
+    for number, response in enumerate(responses(file, limits.max_page_bytes, limits.max_unpacking)):
+        found = Found(
+            source=name,
+            identity=f"{response.url} {response.date}" if response.url else f"{file.name} {response.problem} {number}",
+            page=response.body,
+            url=response.url,
+            fetched=response.date,
+            headers=response.headers,
+            problem=response.problem,
+        )
+        content = response.headers.get("content-type", "text/html").lower()
+        if not found.problem and (response.status != 200 or "html" not in content):
+            found.problem = "not_a_page"
+        yield found
+
+
+def _page_file(name: str, file: Path, source: Source, limits: Corpus) -> Found:
+    identity = file.relative_to(_root(source)).as_posix()
+    if file.stat().st_size > limits.max_page_bytes:
+        return Found(name, identity, problem="too_large")
+    return Found(name, identity, page=file.read_bytes(), claim=source.language)
+
+
+def _text_file(name: str, file: Path, limits: Corpus) -> Found:
+    with _opened(file) as stream:
+        raw = stream.read(limits.max_characters * 4 + 1)
+    if len(raw) > limits.max_characters * 4:
+        return Found(name, file.name, problem="too_long")
+    try:
+        return Found(name, file.name, text=raw.decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        return Found(name, file.name, problem="invalid_utf8")
+
+
+def _json_lines(name: str, file: Path, source: Source) -> Iterator[Found]:
+    number = 0
+    with _opened(file) as stream:
+        while True:
+            number += 1
+            try:
+                line = stream.readline(_MAX_LINE)
+            except Exception as error:  # each decompressor has its own
+                yield Found(name, f"{file.name} {number}", problem=_damage(error))
+                return
+            if not line:
+                return
+            if len(line) == _MAX_LINE and not line.endswith(b"\n"):
+                while (rest := stream.readline(_MAX_LINE)) and not rest.endswith(b"\n"):
+                    pass
+                yield Found(name, f"{file.name} {number}", problem="too_large")
+                continue
+            if not line.strip():
+                continue
+            try:
+                fields = json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError):
+                yield Found(name, f"{file.name} {number}", problem="invalid_record")
+                continue
+            yield _from_fields(name, fields, source, f"{file.name} {number}")
+
+
+def _parquet(name: str, file: Path, source: Source) -> Iterator[Found]:
+    number = 0
+    try:
+        with pq.ParquetFile(file) as table:
+            for batch in table.iter_batches(500):
+                for fields in batch.to_pylist():
+                    number += 1
+                    yield _from_fields(name, fields, source, f"{file.name} {number}")
+    except (OSError, ValueError):  # pyarrow's errors derive from these
+        yield Found(name, f"{file.name} {number}", problem="corrupt")
+
+
+def _hugging_face(name: str, source: Source) -> Iterator[Found]:
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise BadInput(f"[sources.{name}] needs the package datasets: pip install 'openeurollm[hub]'") from None
+    for number, fields in enumerate(load_dataset(str(source.path), split="train", streaming=True)):
+        yield _from_fields(name, fields, source, f"row {number}")
+
+
+def _from_fields(name: str, fields: Any, source: Source, fallback: str) -> Found:
+    """A record of a data set; HPLT's names (`u` address, `ts` time, `lang`, `f` file) are known beside the usual
+    ones.
+    """
+    if not isinstance(fields, dict):
+        return Found(name, fallback, problem="invalid_record")
+
+    def text_of(*keys: str) -> str:
+        for key in keys:
+            value = fields.get(key)
+            if isinstance(value, list) and value:
+                value = value[0]
+            if isinstance(value, str) and value:
+                return value
+        return ""
+
+    url = text_of("url", "u")
+    licence = text_of("licence", "license") if source.licence == "per-document" else source.licence
+    page = fields.get(source.html_field) if source.html_field else None
+    text = fields.get(source.text_field)
+    if not isinstance(page if source.html_field else text, str):
+        return Found(name, fallback, problem="invalid_record")
+    return Found(
+        source=name,
+        identity=text_of("id") or url or fallback,
+        text=text if isinstance(text, str) and not source.html_field else "",
+        page=page.encode("utf-8", "replace") if isinstance(page, str) else None,
+        url=url,
+        fetched=text_of("fetched", "ts", "date"),
+        claim=text_of("language", "lang") or source.language,
+        licence=licence or "unknown",
+    )
+
+
+def _declaration(name: str) -> Iterator[Found]:
+    for tag in languages():
+        paragraphs = declaration(tag)
+        if paragraphs:
+            text = "\n\n".join(paragraphs)
+            yield Found(name, f"declaration {tag}", text=text, claim=tag, licence="public domain")
+
+
+def _opened(file: Path) -> io.BufferedIOBase:
+    """The file's bytes, unpacked as a stream where its name ends in .zst or .gz."""
+    if file.suffix == ".zst":
+        import zstandard
+
+        unpacked = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(open(file, "rb"), closefd=True)
+        return io.BufferedReader(unpacked, 1 << 20)
+    if file.suffix == ".gz":
+        import gzip
+
+        return gzip.open(file, "rb")
+    return open(file, "rb")
+
+
+def _damage(error: Exception) -> str:
+    return "truncated" if isinstance(error, EOFError) else "corrupt"
+
+
+def _root(source: Source) -> Path:
+    path = source.path or Path()
+    return path.resolve() if path.is_dir() else path.resolve().parent

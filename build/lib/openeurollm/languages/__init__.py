@@ -1,0 +1,20 @@
+"""The language contract, tags, and identification."""
+
+from openeurollm.languages.contract import Language, contract, contracts, languages, script_bytes
+from openeurollm.languages.declaration import declaration
+from openeurollm.languages.identify import UNKNOWN, Answer, identify, normal_tag, script_of, scripts
+
+__all__ = [
+    "UNKNOWN",
+    "Answer",
+    "Language",
+    "contract",
+    "contracts",
+    "declaration",
+    "identify",
+    "languages",
+    "normal_tag",
+    "script_bytes",
+    "script_of",
+    "scripts",
+]

@@ -1,0 +1,43 @@
+"""Records, digests, costs and the run folder."""
+
+from openeurollm.ledger.cost import Meter, cores, host
+from openeurollm.ledger.files import (
+    digest,
+    digest_of,
+    files_below,
+    inside,
+    read_json,
+    remove,
+    remove_partial,
+    whole,
+    write_json,
+    write_text,
+)
+from openeurollm.ledger.record import NAME, Counts, Record, code_digest, damage, outputs, read
+from openeurollm.ledger.run_folder import FOLDERS, RunFolder, open_run
+
+__all__ = [
+    "FOLDERS",
+    "NAME",
+    "Counts",
+    "Meter",
+    "Record",
+    "RunFolder",
+    "code_digest",
+    "cores",
+    "damage",
+    "digest",
+    "digest_of",
+    "files_below",
+    "host",
+    "inside",
+    "open_run",
+    "outputs",
+    "read",
+    "read_json",
+    "remove",
+    "remove_partial",
+    "whole",
+    "write_json",
+    "write_text",
+]

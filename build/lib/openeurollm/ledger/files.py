@@ -1,0 +1,96 @@
+"""Files that are whole or absent, and their digests."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from openeurollm.errors import BadInput
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; when the block ends well, flush it to disk and rename it to `path`.
+
+    A crash or an error leaves no file at `path`. The temporary name is this process's own, so that a worker that outlives
+    a killed run cannot write into the file of the next. Works for a single file only.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield partial
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    with whole(path) as partial:
+        partial.write_text(text, "utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, keys in the order given, whole or not at all."""
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raises `BadInput` where it is absent or not JSON."""
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such file") from None
+    except (ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: not JSON: {error}") from None
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 of a value in canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), default=str).encode()).hexdigest()
+
+
+def inside(root: Path, name: str) -> Path:
+    """The file `name` below `root`; raises `BadInput` for a name that leads out of it, also through a link."""
+    try:
+        path = (root / name).resolve()
+    except (ValueError, RuntimeError):
+        raise BadInput(f"{root}: {name!r} is no name of a file") from None  # holds a zero byte, or links lead in a circle
+    if not path.is_relative_to(root.resolve()):
+        raise BadInput(f"{root}: `{name}` leads out of the folder")
+    return path
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Every regular file below `folder`, hidden files and folders left out, in sorted order."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+
+
+def remove_partial(folder: Path) -> None:
+    """Remove what killed processes left below `folder` under the temporary names of `whole`."""
+    for path in folder.rglob(".*.part"):
+        if path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def remove(folder: Path) -> None:
+    """Remove a folder and all below it, if it is there."""
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,98 @@
+"""The base model: a decoder trained from nothing on the corpus, in the mixture and to the budget of the recipe."""
+
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from openeurollm.engine import Engine
+from openeurollm.errors import Failure
+from openeurollm.languages import languages
+from openeurollm.ledger import Counts, RunFolder
+from openeurollm.model import data, trainer
+from openeurollm.model.decoder import Decoder
+from openeurollm.model.export import export
+from openeurollm.model.shape import derive
+from openeurollm.recipe import Recipe, tags
+
+__all__ = ["build"]
+
+
+def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
+    """Encode the corpus, derive the shape, train, and write `base/` as a Hugging Face folder."""
+    trainer.prepare(engine.workers)
+    text_bytes = {tag: part["bytes"] for tag, part in run.need("corpus").results["text"].items() if part["bytes"]}
+    tokens = _encode(recipe, run, engine, tuple(text_bytes))
+    lengths = {tag: len(ids) for tag, ids in tokens.items()}
+    tokenizer = Tokenizer.from_file(str(run.folder("tokenizer") / "tokenizer.json"))
+    shape, total = derive(recipe.model, tokenizer.get_vocab_size(), sum(lengths.values()), recipe.mixture.max_epochs)
+    share = data.shares(text_bytes, recipe.mixture.temperature)
+    wanted = data.budget(total, share, text_bytes, lengths, recipe.mixture.max_epochs)
+    rows = max(1, recipe.model.batch_tokens // shape.context)
+    batches = data.Batches(tokens, wanted, shape.context, rows, recipe.seed)
+    _every_language_is_served(recipe, batches)
+    decoder = Decoder(shape, recipe.seed)
+    flop = batches.steps * rows * shape.context * shape.flop_per_token
+    minutes = flop / (0.5 * trainer.matmul_speed()) / 60
+    engine.reporter.say(
+        f"  {shape.parameters:,} parameters ({shape.layers} layers of {shape.width}), {batches.steps:,} steps, "
+        f"{flop:.2g} FLOP: about {max(1, round(minutes))} minutes on this machine at half its matmul speed"
+    )
+
+    def batch(step: int) -> Any:
+        ids = batches.batch(step)
+        return ids[:, :-1], ids[:, 1:]
+
+    sizes = data.bytes_of_tokens(tokenizer)
+    model = recipe.model
+    training = trainer.Training(
+        "train the base model",
+        batch,
+        batches.steps,
+        model,
+        1.0,
+        model.warmup,
+        model.decay,
+        model.checkpoint_steps,
+        sizes,
+    )
+    told = trainer.train(decoder, training, run.work("model"), run.folder("model") / "metrics.jsonl", engine)
+    export(decoder, run.folder("model") / "base", run.folder("tokenizer"), end=0, title=f"{recipe.name} base")
+    return {}, {
+        "shape": shape.asdict(),
+        "parameters": shape.parameters,
+        "tokens": told["tokens"],
+        "steps": batches.steps,
+        "flop": flop,
+        "flop_per_token": shape.flop_per_token,
+        "matmul_flop_per_s": told["matmul_flop_per_s"],
+        "final_loss": told["final_loss"],
+        "mixture": {
+            tag: {
+                "share": round(share[tag], 5),
+                "bytes": round(batches.sequences[tag] * shape.context * text_bytes[tag] / lengths[tag]),
+                "tokens": batches.sequences[tag] * shape.context,
+                "epochs": round(batches.sequences[tag] * shape.context / lengths[tag], 3),
+            }
+            for tag in batches.sequences
+        },
+    }
+
+
+def _encode(recipe: Recipe, run: RunFolder, engine: Engine, served: tuple[str, ...]) -> dict[str, data.Tokens]:
+    folder: Path = run.work("model") / "tokens"
+    corpus, tokenizer = run.folder("corpus"), run.folder("tokenizer") / "tokenizer.json"
+    tasks = [
+        data.Encoding(tag, tuple(sorted((corpus / tag).glob("part-*.parquet"))), tokenizer, folder / f"{tag}.npy")
+        for tag in served
+    ]
+    for _ in engine.map("encode the corpus", data.encode, tasks):
+        pass
+    return data.shards(folder, served)
+
+
+def _every_language_is_served(recipe: Recipe, batches: data.Batches) -> None:
+    lacking = [tag for tag in tags(recipe) if not batches.sequences.get(tag) and tag not in recipe.gaps]
+    if lacking:
+        names = ", ".join(f"{languages()[tag].name} ({tag})" for tag in lacking)
+        raise Failure(f"model: the mixture has no text of {names}; raise [model] compute, or list them in [gaps]")

@@ -1,0 +1,163 @@
+"""Instruction tuning: the base model learns to answer, from conversations in every language."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from openeurollm.engine import Engine
+from openeurollm.errors import BadInput, Failure
+from openeurollm.languages import languages
+from openeurollm.ledger import Counts, RunFolder, write_text
+from openeurollm.model import trainer
+from openeurollm.model.data import bytes_of_tokens
+from openeurollm.model.export import export, load
+from openeurollm.recipe import Recipe, tags
+
+_MAX_LINE = 1_000_000
+_ROLES = ("system", "user", "assistant")
+
+Ids = NDArray[np.int64]
+
+
+def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
+    """Tune the base model on the recipe's conversations and write a Hugging Face folder.
+
+    The conversations held out go to `held-out.jsonl`, for the evaluation. Raises `BadInput` for a file that holds no
+    conversations, `Failure` where a language of the contract has none.
+    """
+    trainer.prepare(engine.workers)
+    out, tuning = run.folder("tuning"), recipe.tuning
+    decoder = load(run.folder("model") / "base")
+    tokenizer = Tokenizer.from_file(str(run.folder("tokenizer") / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True
+    counts, learnt, held_out = _split(recipe)
+    lines = (json.dumps({"language": tag, "messages": messages}, ensure_ascii=False) for tag, messages in held_out)
+    write_text(out / "held-out.jsonl", "".join(f"{line}\n" for line in lines))
+    examples = []
+    for tag, messages in learnt:
+        ids, targets = example(messages, tokenizer)
+        fits = len(ids) <= decoder.shape.context + 1
+        counts[tag]["used" if fits else "too_long"] += 1
+        if fits:
+            examples.append((ids, targets))
+    _every_language_is_served(recipe, counts)
+    rows = max(1, tuning.batch_tokens // decoder.shape.context)
+    steps = max(1, round(tuning.epochs * len(examples) / rows))
+
+    def batch(step: int) -> tuple[Ids, Ids]:
+        return _batch(examples, rows, step, recipe.seed)
+
+    sizes = bytes_of_tokens(tokenizer)
+    training = trainer.Training(
+        "tune on conversations", batch, steps, recipe.model, tuning.rate, 0.0, 1.0, tuning.checkpoint_steps, sizes
+    )
+    told = trainer.train(decoder, training, run.work("tuning"), out / "metrics.jsonl", engine)
+    _, stop = turns(tokenizer)
+    export(decoder, out, run.folder("tokenizer"), end=stop, title=f"{recipe.name} tuned")
+    return {tag: dict(buckets) for tag, buckets in counts.items()}, {
+        "conversations": {tag: buckets["used"] for tag, buckets in counts.items()},
+        "licence": tuning.licence,
+        "steps": steps,
+        "tokens": told["tokens"],
+        "final_loss": told["final_loss"],
+    }
+
+
+Conversation = tuple[str, list[dict[str, str]]]
+
+
+def _split(recipe: Recipe) -> tuple[dict[str, Counter[str]], list[Conversation], list[Conversation]]:
+    """Counts of invalid and held-out conversations by language, those to learn from, and those held out."""
+    counts: dict[str, Counter[str]] = {}
+    by_language: dict[str, list[Conversation]] = {}
+    for tag, messages in read(recipe.tuning.conversations):
+        buckets = counts.setdefault(tag, Counter())
+        if messages is None:
+            buckets["invalid"] += 1
+        else:
+            by_language.setdefault(tag, []).append((tag, messages))
+    learnt: list[Conversation] = []
+    held_out: list[Conversation] = []
+    for tag, conversations in by_language.items():
+        keep = max(1, len(conversations) - recipe.tuning.held_out)
+        learnt += conversations[:keep]
+        held_out += conversations[keep:]
+        counts[tag]["held_out"] = len(conversations) - keep
+    return counts, learnt, held_out
+
+
+def _every_language_is_served(recipe: Recipe, counts: Mapping[str, Counter[str]]) -> None:
+    lacking = [tag for tag in tags(recipe) if not counts.get(tag, Counter())["used"] and tag not in recipe.gaps]
+    if lacking:
+        names = ", ".join(f"{languages()[tag].name} ({tag})" for tag in lacking)
+        raise Failure(f"tuning: no conversation in {names}; add some, or list the language in [gaps] with the reason")
+
+
+def read(path: Path) -> Iterator[tuple[str, list[dict[str, str]] | None]]:
+    """Language and messages of every line of a JSONL file or a folder of such files; None for an invalid line."""
+    files = [path] if path.is_file() else sorted(path.glob("*.jsonl"))
+    if not files:
+        raise BadInput(f"[tuning] {path} holds no .jsonl file of conversations")
+    for file in files:
+        with open(file, "rb") as lines:
+            while line := lines.readline(_MAX_LINE):
+                yield _conversation(line)
+
+
+def _conversation(line: bytes) -> tuple[str, list[dict[str, str]] | None]:
+    try:
+        fields = json.loads(line.decode("utf-8"))
+        tag = str(fields.get("language", "und"))[:40]
+        messages = [{"role": str(part["role"]), "content": str(part["content"])} for part in fields["messages"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return "und", None
+    valid = messages and all(part["role"] in _ROLES for part in messages) and messages[-1]["role"] == "assistant"
+    return tag, messages if valid else None
+
+
+def example(messages: list[dict[str, str]], tokenizer: Tokenizer) -> tuple[Ids, Ids]:
+    """Ids of a conversation in the chat template, and the same ids as targets where the assistant speaks, else -100.
+
+    The tokenizer must encode special tokens as text, so that a message cannot hold control tokens.
+    """
+    start, stop = turns(tokenizer)
+
+    def plain(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False).ids)
+
+    ids: list[int] = []
+    learn: list[bool] = []
+    for message in messages:
+        head, body, tail = [start, *plain(f"{message['role']}\n")], [*plain(message["content"]), stop], plain("\n")
+        ids += head + body + tail
+        learn += [False] * len(head) + [message["role"] == "assistant"] * len(body) + [False] * len(tail)
+    return np.array(ids, np.int64), np.where(learn, ids, -100)
+
+
+def turns(tokenizer: Tokenizer) -> tuple[int, int]:
+    """The ids that open and close a turn; raises `BadInput` where the tokenizer has none."""
+    start, stop = tokenizer.token_to_id("<|im_start|>"), tokenizer.token_to_id("<|im_end|>")
+    if start is None or stop is None:
+        raise BadInput("the tokenizer has no <|im_start|> and <|im_end|>")
+    return int(start), int(stop)
+
+
+def _batch(examples: list[tuple[Ids, Ids]], rows: int, step: int, seed: int) -> tuple[Ids, Ids]:
+    """The conversations of a step, padded on the right; every epoch is a fresh permutation."""
+    chosen = []
+    for place in range(step * rows, (step + 1) * rows):
+        epoch, number = divmod(place, len(examples))
+        order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(examples))
+        chosen.append(examples[int(order[number])])
+    length = max(len(ids) for ids, _ in chosen) - 1
+    inputs, targets = np.full((rows, length), 3, np.int64), np.full((rows, length), -100, np.int64)
+    for row, (ids, wanted) in enumerate(chosen):
+        inputs[row, : len(ids) - 1] = ids[:-1]
+        targets[row, : len(ids) - 1] = wanted[1:]
+    return inputs, targets

@@ -1,0 +1,115 @@
+"""Loading a recipe, and messages that say what to fix."""
+
+import difflib
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from openeurollm.errors import BadInput
+from openeurollm.languages import contract
+from openeurollm.recipe.schema import Recipe
+
+MAX_BYTES = 1_000_000
+
+
+def load(path: Path, settings: Iterable[str] = ()) -> Recipe:
+    """Read the recipe at `path`, with `settings` of the form `table.key=value` put over it.
+
+    Paths in the file are relative to the file, paths in `settings` to the current folder. Raises `BadInput` with a line
+    for each mistake.
+    """
+    raw = _read(path)
+    for setting in settings:
+        _set(raw, setting)
+    _absolute(raw, path.resolve().parent)
+    try:
+        recipe = Recipe.model_validate(raw)
+    except ValidationError as error:
+        raise BadInput("\n".join(f"{path}: {_explain(detail)}" for detail in error.errors())) from None
+    tags = contract(recipe.languages)
+    stray = [tag for tag in recipe.gaps if tag not in tags]
+    if stray:
+        raise BadInput(f"{path}: `{stray[0]}` in [gaps] is not in the recipe's languages")
+    return recipe
+
+
+def tags(recipe: Recipe) -> tuple[str, ...]:
+    """The language tags that the recipe promises to serve, gaps included."""
+    return contract(recipe.languages)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise BadInput(f"{path}: a recipe has at most {MAX_BYTES:,} bytes")
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{path}: no such recipe") from None
+    except IsADirectoryError:
+        raise BadInput(f"{path}: is a folder; a recipe is a TOML file") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path}: not UTF-8 text") from None
+    except tomllib.TOMLDecodeError as error:
+        raise BadInput(f"{path}: not valid TOML: {error}") from None
+
+
+def _set(raw: dict[str, Any], setting: str) -> None:
+    name, equals, value = setting.partition("=")
+    if not equals or not name.strip():
+        raise BadInput(f"`{setting}`: a setting has the form table.key=value")
+    *tables, key = name.strip().split(".")
+    for table in tables:
+        raw = raw.setdefault(table, {})
+        if not isinstance(raw, dict):
+            raise BadInput(f"`{name}`: `{table}` is not a table")
+    try:
+        raw[key] = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        raw[key] = value
+    if key in ("path", "parallel", "conversations") and raw.get("kind") != "huggingface":
+        raw[key] = str(Path(str(raw[key])).expanduser().resolve())
+
+
+def _absolute(raw: dict[str, Any], base: Path) -> None:
+    def anchor(table: Any, key: str) -> None:
+        if isinstance(table, dict) and isinstance(table.get(key), str) and table.get("kind") != "huggingface":
+            table[key] = str((base / Path(table[key]).expanduser()).resolve())
+
+    anchor(raw, "parallel")
+    anchor(raw.get("tuning"), "conversations")
+    sources = raw.get("sources")
+    for source in sources.values() if isinstance(sources, dict) else ():
+        anchor(source, "path")
+
+
+def _explain(detail: Any) -> str:
+    """One mistake in plain words, with the nearest known key for an unknown one."""
+    location = [str(part) for part in detail["loc"]]
+    table, key = location[:-1], location[-1] if location else ""
+    where = f" in [{'.'.join(table)}]" if table else ""
+    if detail["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(key, _keys(table), n=1, cutoff=0.5)
+        return f"unknown key `{key}`{where}" + (f", did you mean `{near[0]}`?" if near else "")
+    if detail["type"] == "missing":
+        return f"`{key}` is missing{where}"
+    message = detail["msg"].removeprefix("Value error, ")
+    value = detail.get("input")
+    shown = f" (it is {value!r})" if isinstance(value, str | int | float | bool) else ""
+    return f"`{key}`{where}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _keys(table: list[str]) -> list[str]:
+    """Keys that the schema knows in the table at this path."""
+    model: Any = Recipe
+    for part in table:
+        annotation = model.model_fields[part].annotation if _is_table(model) and part in model.model_fields else model
+        candidates = [annotation, *get_args(annotation)]
+        model = next((candidate for candidate in candidates if _is_table(candidate)), annotation)
+    return list(model.model_fields) if _is_table(model) else []
+
+
+def _is_table(model: Any) -> bool:
+    return isinstance(model, type) and issubclass(model, BaseModel)

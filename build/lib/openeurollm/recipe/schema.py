@@ -1,0 +1,176 @@
+"""What a recipe may say. Every table is one stage's; a key that is not here is an error."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+
+class Table(BaseModel):
+    """A table of the recipe: unknown keys are refused, values are not changed after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Table):
+    """Where documents come from, and on what terms.
+
+    `kind` is a format: `warc`, `html` (a folder of pages), `text`, `jsonl`, `parquet`, `hplt` (JSONL with HPLT's field
+    names), `huggingface` (a data set on the hub, `path` is its name), `declaration` (excerpts of the Declaration of
+    Human Rights in the package gflanguages; no path). A `path` may be a file or a folder; folders are read in sorted
+    order.
+    """
+
+    kind: Literal["warc", "html", "text", "jsonl", "parquet", "hplt", "huggingface", "declaration"]
+    path: Path | None = None
+    licence: str = Field(min_length=1)
+    """SPDX identifier, `unknown`, or `per-document` where each record has its own `licence` field."""
+    publisher: str = Field(min_length=1)
+    obtained: str = Field(min_length=1)
+    """How and when it was obtained, in words."""
+    language: str | None = None
+    """Claim for all documents of the source; a document's own `language` or `lang` field goes before it."""
+    text_field: str = "text"
+    html_field: str | None = None
+    """For `jsonl` and `parquet`: the field that holds a page, to be extracted like one from an archive."""
+
+    @model_validator(mode="after")
+    def _path_is_named(self) -> "Source":
+        if self.kind != "declaration" and self.path is None:
+            raise ValueError("`path` is missing")
+        return self
+
+
+class Corpus(Table):
+    """Filters and duplicates. Lengths are characters, shares lie in [0, 1]."""
+
+    min_characters: Annotated[int, Field(ge=1)] = 200
+    max_characters: Annotated[int, Field(ge=1)] = 1_000_000
+    min_language_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    min_script_share: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """Share of letters that must be in the script of the document's language."""
+    max_repeated_line_share: Annotated[float, Field(ge=0, le=1)] = 0.3
+    max_repeated_word_share: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Share of the words that may lie in runs of ten words which stand in the document more than once."""
+    min_letter_share: Annotated[float, Field(ge=0, le=1)] = 0.6
+    """Share of non-space characters that must be letters."""
+    near_duplicate: Annotated[float, Field(gt=0, le=1)] = 0.7
+    """Jaccard similarity of word five-grams from which two documents are the same."""
+    keep_reserved: bool = False
+    """Keep pages whose owner reserved text and data mining. Off: they are dropped and counted."""
+    held_out: Annotated[float, Field(gt=0, le=0.5)] = 0.02
+    """Share of each language's text set aside for evaluation, at least one document."""
+    held_out_bytes: Annotated[int, Field(ge=1_000)] = 200_000
+    """At most about this many bytes a language are set aside."""
+    max_page_bytes: Annotated[int, Field(ge=1_000)] = 4_000_000
+    max_page_depth: Annotated[int, Field(ge=10)] = 500
+    """Deepest nesting of elements that is parsed; deeper pages are dropped and counted."""
+    max_page_elements: Annotated[int, Field(ge=100)] = 200_000
+    max_unpacking: Annotated[int, Field(ge=10)] = 50
+    """An archive may unpack to this many times its size; beyond that its rest is refused and counted."""
+
+
+class Tokenizer(Table):
+    """Byte-level BPE. `vocabulary` counts every slot, special tokens and the 256 bytes included."""
+
+    vocabulary: Annotated[int, Field(ge=300, le=1_000_000)] = 16_384
+    bytes_per_language: Annotated[int, Field(ge=1_000)] = 2_000_000
+    """Script-corrected bytes of text that each language brings to training; repeated where it has fewer."""
+
+
+class Mixture(Table):
+    """Shares of languages in the training data, in script-corrected bytes."""
+
+    temperature: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of a language is (its bytes) ** temperature: 0 is equal shares, 1 is as found."""
+    max_epochs: Annotated[float, Field(gt=0)] = 4.0
+    """A language's text is repeated at most this often; what it cannot fill goes to the others. Up to four times is nearly
+    as good as new text (Muennighoff et al. 2023); docs/diary.md has our own measurement."""
+
+
+class Shape(Table):
+    """A decoder's shape, given by hand."""
+
+    layers: Annotated[int, Field(ge=1, le=200)]
+    width: Annotated[int, Field(ge=16, le=65_536)]
+    heads: Annotated[int, Field(ge=1, le=512)]
+    key_value_heads: Annotated[int, Field(ge=1, le=512)]
+    feed_forward: Annotated[int, Field(ge=16)]
+
+    @model_validator(mode="after")
+    def _divides(self) -> "Shape":
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError("`width` must be an even multiple of `heads`")
+        if self.heads % self.key_value_heads:
+            raise ValueError("`heads` must be a multiple of `key_value_heads`")
+        return self
+
+
+class Model(Table):
+    """The base model: a budget in FLOP from which shape and steps follow, or a given shape."""
+
+    compute: Annotated[float, Field(gt=0)] = 3e13
+    """Training budget in floating-point operations, counted as 6 a parameter and token plus attention."""
+    shape: Shape | None = None
+    context: Annotated[int, Field(ge=16, le=131_072)] = 256
+    batch_tokens: Annotated[int, Field(ge=16)] = 8_192
+    muon_rate: Annotated[float, Field(gt=0)] = 0.02
+    embedding_rate: Annotated[float, Field(gt=0)] = 0.3
+    head_rate: Annotated[float, Field(gt=0)] = 0.008
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.03
+    """Share of the steps in which the rates rise."""
+    decay: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of the steps in which they fall to zero (WSD)."""
+    checkpoint_steps: Annotated[int, Field(ge=1)] = 100
+
+
+class Tuning(Table):
+    """Instruction tuning on conversations: JSONL files with a `messages` list, as the field writes them."""
+
+    conversations: Path
+    licence: str = Field(min_length=1)
+    held_out: Annotated[int, Field(ge=0)] = 2
+    """Conversations a language that are not learnt but asked in the evaluation: its last ones in the file."""
+    epochs: Annotated[float, Field(gt=0)] = 3.0
+    batch_tokens: Annotated[int, Field(ge=16)] = 4_096
+    rate: Annotated[float, Field(gt=0)] = 0.3
+    """Learning rates as a share of the base model's."""
+    checkpoint_steps: Annotated[int, Field(ge=1)] = 100
+
+
+class Evaluation(Table):
+    """What is measured."""
+
+    held_out_bytes: Annotated[int, Field(ge=1_000)] = 50_000
+    """Bytes of held-out text a language that are scored."""
+    bootstrap: Annotated[int, Field(ge=100, le=100_000)] = 1_000
+    """Resamples behind each 95 % confidence interval."""
+
+
+class Release(Table):
+    """What the papers say that no record can."""
+
+    title: str = Field(min_length=1)
+    licence: str = Field(min_length=1)
+    publisher: str = Field(min_length=1)
+    contact: str = Field(min_length=1)
+
+
+class Recipe(Table):
+    """One recipe: from sources to a release."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    languages: str | tuple[str, ...]
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    parallel: Path
+    """Folder of parallel text, one sentence a line, `TAG.txt`; never a source of the corpus."""
+    gaps: dict[str, str] = Field(default_factory=dict)
+    """Languages of the contract that the run may lack, each with the reason."""
+    sources: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], Source] = Field(min_length=1)
+    corpus: Corpus = Corpus()
+    tokenizer: Tokenizer = Tokenizer()
+    mixture: Mixture = Mixture()
+    model: Model = Model()
+    tuning: Tuning
+    evaluation: Evaluation = Evaluation()
+    release: Release

@@ -1,0 +1,290 @@
+"""The conductor: recipe → stages in order → records.
+
+Each stage is built when it has no record, or when what it depends on differs from what its record says: its tables of
+the recipe, the files it reads, the outputs of earlier stages. A stage that comes out the same stops the change there.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from openeurollm.engine import Engine
+from openeurollm.errors import BadInput
+from openeurollm.ledger import (
+    Counts,
+    Meter,
+    Record,
+    RunFolder,
+    code_digest,
+    damage,
+    digest,
+    digest_of,
+    files_below,
+    host,
+    outputs,
+    remove,
+    write_text,
+)
+from openeurollm.recipe import Recipe, tags
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: the room that builds it, the recipe tables it reads, the stages and paths whose files go in."""
+
+    name: str
+    module: str
+    tables: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
+
+
+STAGES = (
+    Stage("corpus", "openeurollm.corpus", ("sources", "corpus"), paths=("sources",)),
+    Stage("tokenizer", "openeurollm.tokenizer", ("tokenizer", "name"), ("corpus",), ("parallel",)),
+    Stage("model", "openeurollm.model", ("model", "mixture", "seed", "name"), ("corpus", "tokenizer")),
+    Stage("tuning", "openeurollm.model.tuning", ("tuning", "seed", "name"), ("tokenizer", "model"), ("conversations",)),
+    Stage(
+        "evaluation",
+        "openeurollm.evaluation",
+        ("evaluation", "seed"),
+        ("corpus", "tokenizer", "model", "tuning"),
+        ("parallel",),
+    ),
+    Stage(
+        "release", "openeurollm.release", ("release", "name"), ("corpus", "tokenizer", "model", "tuning", "evaluation")
+    ),
+    Stage("board", "openeurollm.board", ("name",), ("corpus", "tokenizer", "model", "tuning", "evaluation", "release")),
+)
+NAMES = tuple(stage.name for stage in STAGES)
+_ROOMS_BELOW = ("languages", "recipe", "ledger", "engine")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is to be done about a stage: `build` or not, and `why` in words."""
+
+    stage: str
+    build: bool
+    why: str
+
+
+def plan(recipe: Recipe, run: RunFolder, until: str | None = None, again: Sequence[str] = ()) -> list[Step]:
+    """What `run` would do, stage by stage. Reads the sources to see whether they changed; builds nothing."""
+    stages, files = _asked(recipe, until, again)
+    steps: list[Step] = []
+    rebuilt: list[str] = []
+    for stage in stages:
+        pending = [name for name in stage.after if name in rebuilt]
+        if pending:
+            step = Step(stage.name, True, f"{' and '.join(pending)} will be built, and it reads from there")
+        else:
+            step = _step(stage, recipe, run, files, again)
+        if step.build:
+            rebuilt.append(stage.name)
+        steps.append(step)
+    return steps
+
+
+def run(
+    recipe: Recipe, folder: RunFolder, engine: Engine, until: str | None = None, again: Sequence[str] = ()
+) -> list[Step]:
+    """Build every stage that is missing or out of date, in order; returns what was done and why.
+
+    Raises `BadInput` for input that cannot be used and `Failure` where the work fails; what was finished stays.
+    """
+    stages, files = _asked(recipe, until, again)
+    done = []
+    with folder.locked():
+        write_text(folder.path / "recipe.toml", to_toml(recipe))
+        for stage in stages:
+            step = _step(stage, recipe, folder, files, again)
+            if step.build:
+                engine.reporter.say(f"[bold]{stage.name}[/bold]: {step.why}")
+                _build(stage, recipe, folder, engine, files)
+            else:
+                remove(folder.work(stage.name))  # a kill between the record and clearing its scratch space leaves it
+            done.append(step)
+        if not (folder.path / ".work").is_dir() or not any((folder.path / ".work").iterdir()):
+            shutil.rmtree(folder.path / ".work", ignore_errors=True)
+    return done
+
+
+def _asked(recipe: Recipe, until: str | None, again: Sequence[str]) -> tuple[tuple[Stage, ...], "_Inputs"]:
+    """The stages asked for and the files they read; raises `BadInput` before any work for what cannot be done."""
+    for name in again:
+        _until(name)
+    stages, files = _until(until), _Inputs(recipe)
+    for stage in stages:
+        files.check(stage)
+    return stages, files
+
+
+def _until(until: str | None) -> tuple[Stage, ...]:
+    if until is None:
+        return STAGES
+    if until not in NAMES:
+        raise BadInput(f"unknown stage `{until}`; the stages are {', '.join(NAMES)}")
+    return STAGES[: NAMES.index(until) + 1]
+
+
+def _step(stage: Stage, recipe: Recipe, run: RunFolder, files: "_Inputs", again: Sequence[str]) -> Step:
+    record = run.record(stage.name)
+    if record is None:
+        resumed = (run.work(stage.name) / "key").is_file()
+        return Step(stage.name, True, "not finished, goes on" if resumed else "not built yet")
+    if stage.name in again:
+        return Step(stage.name, True, "asked for again")
+    change = _difference(_parameters(stage, recipe), record.parameters) or _difference_of_inputs(
+        _inputs(stage, run, files), record.inputs
+    )
+    if change:
+        return Step(stage.name, True, change)
+    broken = damage(run.folder(stage.name), record)
+    if broken:
+        return Step(stage.name, True, f"its file {broken}")
+    if record.code != _code(stage):
+        return Step(stage.name, False, f"built, by other code than today's; --again {stage.name} builds it anew")
+    return Step(stage.name, False, "built")
+
+
+def _build(stage: Stage, recipe: Recipe, folder: RunFolder, engine: Engine, files: "_Inputs") -> None:
+    parameters, inputs = _parameters(stage, recipe), _inputs(stage, folder, files)
+    folder.begin(stage.name, digest_of([parameters, inputs, _code(stage)]))
+    started = _now()
+    with Meter(folder.work(stage.name) / "cost.json") as meter:
+        counts, results = import_module(stage.module).build(recipe, folder, engine)
+    record = Record(
+        stage=stage.name,
+        parameters=parameters,
+        inputs=inputs,
+        outputs=outputs(folder.folder(stage.name), without=("tuned",) if stage.name == "model" else ()),
+        counts=counts,
+        results=results,
+        cost=meter.cost,
+        code=_code(stage),
+        host=host(),
+        site=engine.site,
+        started=started,
+        finished=_now(),
+    )
+    folder.end(stage.name, record)
+    engine.reporter.say(f"  {stage.name} done in {meter.cost['wall_seconds']:.0f} s")
+
+
+def _parameters(stage: Stage, recipe: Recipe) -> dict[str, Any]:
+    """The recipe's tables that the stage depends on; paths are left out, the digests of their files stand for them."""
+    raw = recipe.model_dump(mode="json")
+    for source in raw["sources"].values():
+        if source["kind"] != "huggingface":
+            source.pop("path")
+    raw["tuning"].pop("conversations")
+    return {"languages": list(tags(recipe)), "gaps": raw["gaps"], **{table: raw[table] for table in stage.tables}}
+
+
+class _Inputs:
+    """Digests of the files that a recipe names, read once."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._paths: dict[str, list[tuple[str, Path]]] = {
+            "sources": [
+                (f"sources/{name}", source.path)
+                for name, source in recipe.sources.items()
+                if source.path is not None and source.kind != "huggingface"
+            ],
+            "parallel": [("parallel", recipe.parallel)],
+            "conversations": [("conversations", recipe.tuning.conversations)],
+        }
+        self._known: dict[str, dict[str, str]] = {}
+
+    def check(self, stage: Stage) -> None:
+        """Raises `BadInput` where a path that the stage reads does not exist."""
+        for name, path in (pair for group in stage.paths for pair in self._paths[group]):
+            if not path.exists():
+                raise BadInput(f"{name}: {path} does not exist; --set can name another path")
+
+    def digests(self, group: str) -> dict[str, str]:
+        if group not in self._known:
+            found: dict[str, str] = {}
+            for name, path in self._paths[group]:
+                if path.is_file():
+                    found[name] = digest(path)
+                else:
+                    found |= {f"{name}/{file.relative_to(path).as_posix()}": digest(file) for file in files_below(path)}
+            self._known[group] = found
+        return self._known[group]
+
+
+def _inputs(stage: Stage, run: RunFolder, files: _Inputs) -> dict[str, str]:
+    inputs = {f"stage/{name}": run.need(name).made for name in stage.after}
+    for group in stage.paths:
+        inputs |= files.digests(group)
+    return inputs
+
+
+def _difference(now: Mapping[str, Any], before: Mapping[str, Any], table: str = "") -> str | None:
+    """The first value that differs, in words: `[tokenizer] vocabulary: 4096 → 8192`."""
+    for key in [*now, *(key for key in before if key not in now)]:
+        new, old = now.get(key), before.get(key)
+        if new == old:
+            continue
+        if isinstance(new, Mapping) and isinstance(old, Mapping):
+            return _difference(new, old, f"{table}.{key}".strip("."))
+        where = f"[{table}] " if table else ""
+        return f"{where}{key} changed: {_short(old)} → {_short(new)}"
+    return None
+
+
+def _difference_of_inputs(now: Mapping[str, str], before: Mapping[str, str]) -> str | None:
+    for name in [*now, *(name for name in before if name not in now)]:
+        if now.get(name) != before.get(name):
+            what = "is new" if name not in before else "is gone" if name not in now else "changed"
+            return f"{name.removeprefix('stage/')} {what}"
+    return None
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _code(stage: Stage) -> str:
+    return code_digest(stage.module.split(".")[1], *_ROOMS_BELOW)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")  # as in-toto writes times
+
+
+def to_toml(recipe: Recipe) -> str:
+    """The resolved recipe as TOML: every value in force, also those the recipe left out."""
+    lines: list[str] = []
+    _write_table(recipe.model_dump(mode="json", exclude_none=True), "", lines)
+    return "\n".join(lines).lstrip("\n") + "\n"
+
+
+def _write_table(table: Mapping[str, Any], name: str, lines: list[str]) -> None:
+    plain = {key: value for key, value in table.items() if not isinstance(value, Mapping)}
+    if name and (plain or not table):
+        lines += ["", f"[{name}]"]
+    lines += [f"{key} = {_toml_value(value)}" for key, value in plain.items()]
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            _write_table(value, f"{name}.{key}".strip("."), lines)
+
+
+def _toml_value(value: Any) -> str:
+    import json
+
+    if isinstance(value, list):
+        return f"[{', '.join(_toml_value(item) for item in value)}]"
+    if isinstance(value, float):
+        return repr(value)
+    return json.dumps(value, ensure_ascii=False)  # strings, whole numbers and booleans are written as in JSON
+
+
+__all__ = ["NAMES", "STAGES", "Counts", "Stage", "Step", "plan", "run", "to_toml"]

@@ -1,0 +1,1 @@
+"""Serving a release on this machine: an OpenAI-compatible API and a chat page."""

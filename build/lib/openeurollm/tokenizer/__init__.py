@@ -1,0 +1,54 @@
+"""The tokenizer: byte-level BPE balanced over languages, and what each language pays for it."""
+
+from pathlib import Path
+from typing import Any
+
+from openeurollm.engine import Engine
+from openeurollm.errors import Failure
+from openeurollm.languages import languages
+from openeurollm.ledger import Counts, RunFolder, whole, write_json, write_text
+from openeurollm.recipe import Recipe, tags
+from openeurollm.tokenizer.fairness import chart, load, measure, on_declaration, parallel
+from openeurollm.tokenizer.train import SPECIAL, configuration, train
+
+__all__ = ["SPECIAL", "build", "compare", "configuration", "load", "measure", "parallel", "train"]
+
+
+def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
+    """Train the tokenizer on the run's corpus and measure its fairness.
+
+    Raises `Failure` where a language of the contract has no parallel text to be measured on.
+    """
+    corpus, out = run.folder("corpus"), run.folder("tokenizer")
+    texts = {tag: sorted((corpus / tag).glob("part-*.parquet")) for tag in tags(recipe)}
+    with engine.reporter.task("train the tokenizer", 1) as task:
+        tokenizer = train(texts, recipe.tokenizer.vocabulary, recipe.tokenizer.bytes_per_language)
+        task.advance()
+    with whole(out / "tokenizer.json") as partial:
+        tokenizer.save(str(partial))
+    write_json(out / "tokenizer_config.json", configuration())
+    sentences = parallel(recipe.parallel, tags(recipe))
+    missing = [tag for tag in tags(recipe) if tag not in sentences and tag not in recipe.gaps]
+    if missing:
+        raise Failure(f"tokenizer: no parallel text for {languages()[missing[0]].name} ({missing[0]}.txt)")
+    found = measure(recipe.name, tokenizer, sentences)
+    fairness = {
+        "sentences": len(next(iter(sentences.values()))),
+        "tokenizers": [found],
+        "declaration_characters_a_token": on_declaration(tokenizer, tags(recipe)),
+    }
+    write_json(out / "fairness.json", fairness)
+    write_text(out / "fairness.svg", chart(found))
+    return {}, {name: found[name] for name in ("vocabulary", "mean", "worst", "worst_language", "max_min", "gini")}
+
+
+def compare(paths: list[Path], folder: Path) -> dict[str, Any]:
+    """Fairness of several tokenizers on the same parallel text, as `fairness.json` has it.
+
+    Raises `BadInput` for a path that is no tokenizer and a folder that is no parallel text.
+    """
+    sentences = parallel(folder)
+    return {
+        "sentences": len(next(iter(sentences.values()))),
+        "tokenizers": [measure(path.resolve().name, load(path), sentences) for path in paths],
+    }
