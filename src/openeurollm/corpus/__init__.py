@@ -37,8 +37,12 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         counts[tag].update(summary["counts"])
     _check(recipe, read, counts)
     _write_samples(tasks, gathering, out / "dropped.parquet")
+    kept: Counter[str] = Counter()
+    for summary in summaries.values():
+        kept.update(summary["sources"])
     return _in_order(counts), {
         "read": read,
+        "kept": {name: kept[name] for name in read},
         **{part: {tag: summaries[tag][part] for tag in summaries} for part in ("text", "held_out", "licences")},
         "masked": _in_order(masked),
         "sources": {

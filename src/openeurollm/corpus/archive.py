@@ -17,6 +17,9 @@ _SLACK = 64 * 1024 * 1024
 """Bytes an archive may always unpack to, however small it is; members larger than this wait on disk, not in memory."""
 _HEADERS = 32 * 1024
 """Bytes of HTTP headers that are read, as many as FastWARC takes."""
+_MARK = b"WARC/1."
+_MOST_DAMAGE = 1_000
+"""Stretches of damage in one stream after which its rest is given up."""
 _ALONE = (
     b"WARC/1.1\r\nWARC-Type: response\r\nContent-Type: application/http; msgtype=response\r\nContent-Length: %d\r\n\r\n"
 )
@@ -53,31 +56,62 @@ def responses(path: Path, max_body: int, max_unpacking: int) -> Iterator[Respons
         for member, damage in _members(file, max(_SLACK, path.stat().st_size * max_unpacking)):
             counted = False
             for response in _records(member, max_body) if damage in ("", "truncated") else ():
-                counted = bool(response.problem)
-                yield response
+                counted = response.problem in ("corrupt", "truncated")
+                yield replace(response, problem=damage) if counted and damage else response
             if damage and not counted:
                 yield Response(problem=damage)
 
 
 def _records(stream: IO[bytes], max_body: int) -> Iterator[Response]:
-    """The responses of a stream of records; one of `corrupt` where there is something else in it than records."""
-    records = ArchiveIterator(stream, WarcRecordType.any_type, parse_http=False, quirks_mode=True, stream_detect=False)
-    known = False
-    while True:
-        record, sound = _tried(lambda: next(records, None))
-        if record is None:
-            break
-        known = True
-        if record.record_type == WarcRecordType.response:
-            yield _response(record, max_body)
-    if not sound or not known and stream.seek(0, io.SEEK_END):
-        yield Response(problem="corrupt")
+    """The responses of a stream of records.
+
+    A stretch of damage counts as one `corrupt` response, and reading goes on at the next record; a response that runs
+    into the next record is damaged itself.
+    """
+    start: int | None = 0
+    for _ in range(_MOST_DAMAGE):
+        stream.seek(start or 0)
+        # Not FastWARC's quirks mode: it passes over damage without a word, and over the record after it.
+        records = ArchiveIterator(stream, WarcRecordType.any_type, parse_http=False, stream_detect=False)
+        held = None
+        while True:
+            record, sound = _tried(next, records, None)
+            if record is None:
+                break
+            if held:
+                yield held
+            start, held = record.stream_pos, _response(record, max_body)
+        if held and _MARK in held.body and not sound:
+            held = replace(held, body=b"", problem="corrupt")
+        damaged = held is not None and held.problem in ("corrupt", "truncated")
+        if held:
+            yield held
+        if not sound and not damaged:
+            yield Response(problem="corrupt")
+        if sound and not damaged:
+            return
+        start = _next_mark(stream, (start or 0) + 1)
+        if start is None:
+            return
 
 
-def _tried(read: Callable[[], Value]) -> tuple[Value | None, bool]:
+def _next_mark(stream: IO[bytes], place: int) -> int | None:
+    """Where the next record may begin, from `place` on."""
+    stream.seek(place)
+    data = stream.read(_CHUNK)
+    while (at := data.find(_MARK)) < 0:
+        more = stream.read(_CHUNK)
+        if not more:
+            return None
+        place += len(data) - len(_MARK)
+        data = data[-len(_MARK) :] + more
+    return place + at
+
+
+def _tried(read: Callable[..., Value], *arguments: Any) -> tuple[Value | None, bool]:
     """What `read` gives and True, or None and False where it fails at damaged input."""
     try:
-        return read(), True
+        return read(*arguments), True
     except Exception:
         return None, False
     except BaseException as panic:  # FastWARC is Rust; a panic in it is no Exception
@@ -86,18 +120,24 @@ def _tried(read: Callable[[], Value]) -> tuple[Value | None, bool]:
         return None, False
 
 
-def _response(record: Any, max_body: int) -> Response:
+def _response(record: Any, max_body: int) -> Response | None:
+    """The record as a response, or None where it is a whole record of another type."""
     found = Response(record.headers.get("WARC-Target-URI") or "", record.headers.get("WARC-Date") or "")
+    if not (record.headers.get("Content-Length") or "").strip().isdecimal():
+        return replace(found, problem="corrupt")
     size = int(record.content_length)
+    if record.record_type != WarcRecordType.response:
+        return None
     if size > max_body + _HEADERS:
-        return replace(found, problem="too_large")
-    block, _ = _tried(lambda: record.reader.read(size))
+        skipped, _ = _tried(record.reader.consume, size)
+        return replace(found, problem="too_large" if skipped == size else "truncated")
+    block, _ = _tried(record.reader.read, size)
     if block is None or len(block) < size:
         return replace(found, problem="truncated")
     if not record.is_http:
         return found
-    whole, _ = _tried(lambda: _parsed(found, block, max_body))
-    return whole or replace(found, problem="corrupt")
+    response, _ = _tried(_parsed, found, block, max_body)
+    return response or replace(found, problem="corrupt")
 
 
 def _parsed(found: Response, block: bytes, max_body: int) -> Response:

@@ -150,10 +150,12 @@ def _drops(task: Task, keys: list[_Key]) -> Iterator[dict[str, Any]]:
 
 def _summary(keys: list[_Key], task: Task) -> dict[str, Any]:
     licences: Counter[str] = Counter()
+    sources: Counter[str] = Counter()
     characters = 0
-    for key, row in zip(keys, _documents(task, ["text", "licence"]), strict=True):
+    for key, row in zip(keys, _documents(task, ["text", "licence", "source"]), strict=True):
         if key.fate == "kept":
             licences[row["licence"]] += 1
+            sources[row["source"]] += 1
             characters += len(row["text"])
 
     def size(fate: str) -> dict[str, int]:
@@ -165,4 +167,5 @@ def _summary(keys: list[_Key], task: Task) -> dict[str, Any]:
         "text": {**size("kept"), "characters": characters},
         "held_out": size("held_out"),
         "licences": licences,
+        "sources": sources,
     }

@@ -68,6 +68,13 @@ def shards(name: str, source: Source) -> list[Shard]:
 
 def read(shard: Shard, source: Source, limits: Corpus) -> Iterator[Found]:
     """Every record of the shard; what cannot be read comes with a `problem`, so that it is counted."""
+    for found in _records(shard, source, limits):
+        if source.licence != "per-document":
+            found.licence = source.licence
+        yield found
+
+
+def _records(shard: Shard, source: Source, limits: Corpus) -> Iterator[Found]:
     if source.kind == "declaration":
         yield from _declaration(shard.source)
     elif source.kind == "huggingface":
@@ -196,7 +203,6 @@ def _from_fields(name: str, fields: Any, source: Source, fallback: str) -> Found
         return ""
 
     url = text_of("url", "u")
-    licence = text_of("licence", "license") if source.licence == "per-document" else source.licence
     page = fields.get(source.html_field) if source.html_field else None
     text = fields.get(source.text_field)
     if not isinstance(page if source.html_field else text, str):
@@ -209,7 +215,7 @@ def _from_fields(name: str, fields: Any, source: Source, fallback: str) -> Found
         url=url,
         fetched=text_of("fetched", "ts", "date"),
         claim=text_of("language", "lang") or source.language,
-        licence=licence or "unknown",
+        licence=text_of("licence", "license") or "unknown",
     )
 
 
@@ -218,7 +224,7 @@ def _declaration(name: str) -> Iterator[Found]:
         paragraphs = declaration(tag)
         if paragraphs:
             text = "\n\n".join(paragraphs)
-            yield Found(name, f"declaration {tag}", text=text, claim=tag, licence="public domain")
+            yield Found(name, f"declaration {tag}", text=text, claim=tag)
 
 
 def _opened(file: Path) -> io.BufferedIOBase:
