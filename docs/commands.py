@@ -1,7 +1,7 @@
 """Write `docs/commands.md`: the help of every command, as the program prints it.
 
-    python docs/commands.py            write it
-    python docs/commands.py --check    exit with 1 where it is out of date
+python docs/commands.py            write it
+python docs/commands.py --check    exit with 1 where it is out of date
 """
 
 import os

@@ -8,7 +8,7 @@ from openeurollm.board.page import page
 from openeurollm.board.report import report
 from openeurollm.engine import Engine
 from openeurollm.ledger import Counts, RunFolder, write_json, write_text
-from openeurollm.recipe import Recipe
+from openeurollm.recipe import Recipe, tags
 
 
 def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
@@ -17,7 +17,8 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     folder = run.folder("board")
     write_text(folder / "index.html", page([found]))
     write_json(folder / "index.json", asdict(found))
-    return {}, {"languages": found.languages, "served": found.served}
+    counts = {tag: {"gap" if tag in recipe.gaps else "shown": 1} for tag in tags(recipe)}
+    return counts, {"languages": found.languages, "served": found.served}
 
 
 __all__ = ["Facts", "build", "facts", "page", "report"]

@@ -3,10 +3,13 @@
 import errno
 import sys
 
-# Importing a noun's module registers its commands.
-from openeurollm.cli import board, corpus, evaluate, languages, plan, release, run, serve, tokenizer, trace  # noqa: F401
 from openeurollm.cli.frame import app
 from openeurollm.errors import BadInput, Failure
+
+# Importing a noun's module registers its commands, in the order in which the help lists them.
+# isort: off
+from openeurollm.cli import run, languages, corpus, tokenizer, evaluate, release, trace, serve, plan, board  # noqa: F401
+# isort: on
 
 
 def main() -> None:

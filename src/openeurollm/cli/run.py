@@ -81,7 +81,7 @@ def _show_plan(steps: Any, cost: dict[str, Any], as_json: bool) -> None:
 @app.command()
 def status(path: RunPath, as_json: AsJson = False) -> None:
     """What is built, what is missing, what it cost, and the counts of every stage."""
-    from openeurollm.ledger import FOLDERS, open_run
+    from openeurollm.ledger import FOLDERS, open_run, sums
 
     run = open_run(path)
     stages: dict[str, Any] = {}
@@ -98,12 +98,14 @@ def status(path: RunPath, as_json: AsJson = False) -> None:
         }
     total = _total([part["cost"] for part in stages.values() if part["cost"]])
     if as_json:
-        print_json({"run": path.name, "stages": stages, "cost": total})
+        print_json({"run": path.name, "stages": stages, "cost": total, "sums": sums(run)})
         return
     rows = [(stage, part["state"], *_cost_cells(part["cost"])) for stage, part in stages.items()]
     rows.append(("total", "", *_cost_cells(total)))
     print_table(str(path), ("stage", "state", "wall s", "CPU s", "kWh"), rows, numbers=3)
     print(f"energy: between {total['energy']['low']:.5f} and {total['energy']['high']:.5f} kWh, estimated")
+    for each in sums(run):
+        print(f"{'ok ' if each['ok'] else 'BAD'} {each['check']}: {each['left']:,} = {each['right']:,}")
     _show_counts(stages["corpus"]["counts"])
 
 

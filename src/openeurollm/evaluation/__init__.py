@@ -57,7 +57,16 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         }
         for part in measured
     }
-    return {}, {"mean": means, "checks": {"held_out_in_training": check}}
+    return _counts(corpus, texts), {"mean": means, "checks": {"held_out_in_training": check}}
+
+
+def _counts(corpus: Path, texts: Mapping[str, Sequence[str]]) -> dict[str, dict[str, int]]:
+    """Held-out documents of each language that were scored, and those that were not needed."""
+    counts = {}
+    for tag, documents in texts.items():
+        there = pq.read_metadata(corpus / tag / "held-out.parquet").num_rows
+        counts[tag] = {"scored": len(documents), "not_needed": there - len(documents)}
+    return counts
 
 
 def evaluate(

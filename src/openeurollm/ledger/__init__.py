@@ -15,6 +15,7 @@ from openeurollm.ledger.files import (
 )
 from openeurollm.ledger.record import NAME, Counts, Record, code_digest, damage, outputs, read
 from openeurollm.ledger.run_folder import FOLDERS, RunFolder, open_run
+from openeurollm.ledger.sums import sums
 
 __all__ = [
     "FOLDERS",
@@ -37,6 +38,7 @@ __all__ = [
     "read_json",
     "remove",
     "remove_partial",
+    "sums",
     "whole",
     "write_json",
     "write_text",

@@ -84,8 +84,8 @@ class Mixture(Table):
     temperature: Annotated[float, Field(ge=0, le=1)] = 0.3
     """Share of a language is (its bytes) ** temperature: 0 is equal shares, 1 is as found."""
     max_epochs: Annotated[float, Field(gt=0)] = 4.0
-    """A language's text is repeated at most this often; what it cannot fill goes to the others. Up to four times is nearly
-    as good as new text (Muennighoff et al. 2023); docs/diary.md has our own measurement."""
+    """A language's text is repeated at most this often; what it cannot fill goes to the others. Up to four times is
+    nearly as good as new text (Muennighoff et al. 2023); docs/diary.md has our own measurement."""
 
 
 class Shape(Table):

@@ -22,7 +22,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     corpus, out = run.folder("corpus"), run.folder("tokenizer")
     texts = {tag: sorted((corpus / tag).glob("part-*.parquet")) for tag in tags(recipe)}
     with engine.reporter.task("train the tokenizer", 1) as task:
-        tokenizer = train(texts, recipe.tokenizer.vocabulary, recipe.tokenizer.bytes_per_language)
+        tokenizer, counts = train(texts, recipe.tokenizer.vocabulary, recipe.tokenizer.bytes_per_language)
         task.advance()
     with whole(out / "tokenizer.json") as partial:
         tokenizer.save(str(partial))
@@ -39,7 +39,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     }
     write_json(out / "fairness.json", fairness)
     write_text(out / "fairness.svg", chart(found))
-    return {}, {name: found[name] for name in ("vocabulary", "mean", "worst", "worst_language", "max_min", "gini")}
+    return counts, {name: found[name] for name in ("vocabulary", "mean", "worst", "worst_language", "max_min", "gini")}
 
 
 def compare(paths: list[Path], folder: Path) -> dict[str, Any]:

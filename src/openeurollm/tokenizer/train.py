@@ -31,12 +31,15 @@ _MOST_REPEATS = 10
 """A language with little text is repeated to make up its share, but not more often than this."""
 
 
-def train(texts: dict[str, list[Path]], vocabulary: int, bytes_per_language: int) -> Tokenizer:
+def train(
+    texts: dict[str, list[Path]], vocabulary: int, bytes_per_language: int
+) -> tuple[Tokenizer, dict[str, dict[str, int]]]:
     """Train on the Parquet files of each language, `bytes_per_language` script-corrected bytes of each.
 
-    Deterministic: documents are taken in the order of their ids. Raises `BadInput` where the text is too little for any
-    merge.
+    Returns the tokenizer and how many documents of each language were learnt from or not needed. Deterministic: documents
+    are taken in the order of their ids. Raises `BadInput` where the text is too little for any merge.
     """
+    counts: dict[str, dict[str, int]] = {}
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -52,20 +55,26 @@ def train(texts: dict[str, list[Path]], vocabulary: int, bytes_per_language: int
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_balanced(texts, bytes_per_language), trainer)
+    tokenizer.train_from_iterator(_balanced(texts, bytes_per_language, counts), trainer)
     if tokenizer.get_vocab_size() <= len(SPECIAL) + 256:
         raise BadInput("tokenizer: the corpus is too small to learn any merge from")
-    return tokenizer
+    return tokenizer, counts
 
 
-def _balanced(texts: dict[str, list[Path]], bytes_per_language: int) -> Iterator[str]:
+def _balanced(
+    texts: dict[str, list[Path]], bytes_per_language: int, counts: dict[str, dict[str, int]]
+) -> Iterator[str]:
     for tag, files in texts.items():
         wanted = round(bytes_per_language * script_bytes(tag))
         documents = _documents(files)
-        for _ in range(_MOST_REPEATS):
+        counts[tag] = {"learnt": 0, "not_needed": len(documents)}
+        for repeat in range(_MOST_REPEATS):
             for document in documents:
                 if wanted <= 0:
                     break
+                if repeat == 0:
+                    counts[tag]["learnt"] += 1
+                    counts[tag]["not_needed"] -= 1
                 piece = document.encode("utf-8")[:wanted].decode("utf-8", "ignore")
                 wanted -= max(1, len(piece.encode("utf-8")))
                 yield piece
