@@ -17,7 +17,7 @@ from openeurollm.ledger.files import digest, digest_of, files_below, inside, rea
 
 NAME = "record.json"
 _CLOCKED = "metrics.jsonl"
-"""A file of this name holds seconds, which differ between equal trainings; it is in the record but not in `made`."""
+"""A file of this name tells seconds, which differ between equal trainings; like the cost, it is no output."""
 Counts = Mapping[str, Mapping[str, int]]
 """Records per language and bucket: `{"mt": {"kept": 8, "too_short": 1}}`."""
 
@@ -46,8 +46,8 @@ class Record:
 
     @property
     def made(self) -> str:
-        """One digest of all that the stage made; it changes exactly when an output does that does not tell times."""
-        return digest_of({name: sha for name, sha in self.outputs.items() if Path(name).name != _CLOCKED})
+        """One digest of all that the stage made; it changes exactly when an output changes."""
+        return digest_of(dict(self.outputs))
 
     def write(self, folder: Path) -> None:
         """Write `record.json` into `folder`; it is the last file a stage writes."""
@@ -111,12 +111,14 @@ def read(folder: Path) -> Record | None:
 
 
 def outputs(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
-    """Digest of every file that a stage left in `folder`, its record and the sub-folders `without` left out."""
+    """Digest of every file that a stage left in `folder`, its record, its metrics and the sub-folders `without` left
+    out.
+    """
     names = (path.relative_to(folder).as_posix() for path in files_below(folder))
     return {
         name: digest(folder / name)
         for name in names
-        if name != NAME and not name.startswith(tuple(f"{w}/" for w in without))
+        if name not in (NAME, _CLOCKED) and not name.startswith(tuple(f"{w}/" for w in without))
     }
 
 

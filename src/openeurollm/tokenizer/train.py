@@ -36,8 +36,8 @@ def train(
 ) -> tuple[Tokenizer, dict[str, dict[str, int]]]:
     """Train on the Parquet files of each language, `bytes_per_language` script-corrected bytes of each.
 
-    Returns the tokenizer and how many documents of each language were learnt from or not needed. Deterministic: documents
-    are taken in the order of their ids. Raises `BadInput` where the text is too little for any merge.
+    Returns the tokenizer and how many documents of each language were learnt from or not needed. Deterministic:
+    documents are taken in the order of their ids. Raises `BadInput` where the text is too little for any merge.
     """
     counts: dict[str, dict[str, int]] = {}
     tokenizer = Tokenizer(models.BPE())
