@@ -46,8 +46,8 @@ class Stage:
 STAGES = (
     Stage("corpus", "openeurollm.corpus", ("sources", "corpus"), paths=("sources",)),
     Stage("tokenizer", "openeurollm.tokenizer", ("tokenizer", "name"), ("corpus",), ("parallel",)),
-    Stage("model", "openeurollm.model", ("model", "mixture", "seed", "name"), ("corpus", "tokenizer")),
-    Stage("tuning", "openeurollm.model.tuning", ("tuning", "seed", "name"), ("tokenizer", "model"), ("conversations",)),
+    Stage("model", "openeurollm.model", ("model", "mixture", "seed"), ("corpus", "tokenizer")),
+    Stage("tuning", "openeurollm.model.tuning", ("tuning", "seed"), ("tokenizer", "model"), ("conversations",)),
     Stage(
         "evaluation",
         "openeurollm.evaluation",

@@ -86,7 +86,7 @@ def _judge(found: Found, task: Task, robots: Mapping[str, str]) -> tuple[str, st
         if signal and not limits.keep_reserved:
             return language, "rights_reserved", None
         try:
-            found.text = page.main_text(found.page, limits)
+            found.text = page.main_text(found.page, limits, found.headers.get("content-type", ""))
         except page.Refused as refused:
             return language, str(refused), None
     found.text = clean(found.text)

@@ -57,7 +57,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         sizes,
     )
     told = trainer.train(decoder, training, run.work("model"), run.folder("model") / "metrics.jsonl", engine)
-    export(decoder, run.folder("model") / "base", run.folder("tokenizer"), end=0, title=f"{recipe.name} base")
+    export(decoder, run.folder("model") / "base", run.folder("tokenizer"), end=0)
     counts = {tag: {"encoded": int((ids == 0).sum())} for tag, ids in tokens.items()}
     return counts, {
         "shape": shape.asdict(),

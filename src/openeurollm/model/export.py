@@ -19,7 +19,7 @@ _PROBE = 48
 """Tokens of the probe: enough to see a difference at any depth, small enough to travel with every model."""
 
 
-def export(decoder: Decoder, folder: Path, tokenizer: Path, end: int, title: str) -> None:
+def export(decoder: Decoder, folder: Path, tokenizer: Path, end: int) -> None:
     """Write configuration, weights, tokenizer and probe into `folder`; generation stops at the id `end`.
 
     `probe.safetensors` holds `input_ids` (48) and `logits` (48, vocabulary) as this decoder computes them, so that any
@@ -32,7 +32,7 @@ def export(decoder: Decoder, folder: Path, tokenizer: Path, end: int, title: str
     write_json(folder / "generation_config.json", {**pad, "max_new_tokens": 128, "do_sample": False})
     weights = {name: parameter.detach().contiguous() for name, parameter in decoder.named_parameters()}
     with whole(folder / "model.safetensors") as partial:
-        save_file(weights, str(partial), metadata={"format": "pt", "title": title})
+        save_file(weights, str(partial), metadata={"format": "pt"})  # two keys would come in any order
     generator = np.random.Generator(np.random.PCG64(0))
     ids = torch.from_numpy(generator.integers(4, decoder.shape.vocabulary, _PROBE))
     with torch.no_grad():

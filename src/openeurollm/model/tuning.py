@@ -59,7 +59,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     )
     told = trainer.train(decoder, training, run.work("tuning"), out / "metrics.jsonl", engine)
     _, stop = turns(tokenizer)
-    export(decoder, out, run.folder("tokenizer"), end=stop, title=f"{recipe.name} tuned")
+    export(decoder, out, run.folder("tokenizer"), end=stop)
     return {tag: dict(buckets) for tag, buckets in counts.items()}, {
         "conversations": {tag: buckets["used"] for tag, buckets in counts.items()},
         "licence": tuning.licence,

@@ -63,8 +63,8 @@ class Corpus(Table):
     held_out_bytes: Annotated[int, Field(ge=1_000)] = 200_000
     """At most about this many bytes a language are set aside."""
     max_page_bytes: Annotated[int, Field(ge=1_000)] = 4_000_000
-    max_page_depth: Annotated[int, Field(ge=10)] = 500
-    """Deepest nesting of elements that is parsed; deeper pages are dropped and counted."""
+    max_page_depth: Annotated[int, Field(ge=10, le=250)] = 250
+    """Deepest nesting of elements that is read; deeper pages are dropped and counted. libxml2 goes no deeper."""
     max_page_elements: Annotated[int, Field(ge=100)] = 200_000
     max_unpacking: Annotated[int, Field(ge=10)] = 50
     """An archive may unpack to this many times its size; beyond that its rest is refused and counted."""
