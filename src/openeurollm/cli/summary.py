@@ -28,7 +28,7 @@ def summary(run: RunFolder) -> dict[str, Any]:
             "language": tag,
             "name": languages()[tag].name,
             "documents": text[tag]["documents"],
-            "kilobytes": round(text[tag]["bytes"] / 1000, 1),
+            "kilobytes": round(text[tag]["bytes"] / 1000),
             "tokens_a_sentence": costs.get(tag),
             "bits_per_byte_base": bits("base", tag),
             "bits_per_byte_tuned": bits("tuned", tag),

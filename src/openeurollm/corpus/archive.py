@@ -10,11 +10,13 @@ from typing import IO, Any, BinaryIO, TypeVar
 
 from fastwarc.warc import ArchiveIterator, WarcRecord, WarcRecordType
 
+from openeurollm.corpus.packed import allowance
+
 Value = TypeVar("Value")
 _CHUNK = 1 << 18
 _MAGIC = b"\x1f\x8b\x08"
-_SLACK = 64 * 1024 * 1024
-"""Bytes an archive may always unpack to, however small it is; members larger than this wait on disk, not in memory."""
+_IN_MEMORY = 64 * 1024 * 1024
+"""Bytes of a member that wait in memory; larger ones wait on disk."""
 _HEADERS = 32 * 1024
 """Bytes of HTTP headers that are read, as many as FastWARC takes."""
 _MARK = b"WARC/1."
@@ -53,7 +55,7 @@ def responses(path: Path, max_body: int, max_unpacking: int) -> Iterator[Respons
         if not compressed:
             yield from _records(file, max_body)
             return
-        for member, damage in _members(file, max(_SLACK, path.stat().st_size * max_unpacking)):
+        for member, damage in _members(file, allowance(path, max_unpacking)):
             counted = False
             for response in _records(member, max_body) if damage in ("", "truncated") else ():
                 counted = response.problem in ("corrupt", "truncated")
@@ -164,7 +166,7 @@ def _members(file: BinaryIO, limit: int) -> Iterator[tuple[IO[bytes], str]]:
     data, left = file.read(_CHUNK), limit
     while data:
         unpacker = zlib.decompressobj(31)
-        with tempfile.SpooledTemporaryFile(max_size=_SLACK) as member:
+        with tempfile.SpooledTemporaryFile(max_size=_IN_MEMORY) as member:
             damage = ""
             while not unpacker.eof:
                 data = data or file.read(_CHUNK)

@@ -5,6 +5,8 @@ import re
 from functools import cache
 from typing import Any
 
+from lxml import etree  # type: ignore[import-untyped]
+
 from openeurollm.recipe import Corpus
 
 _MAX_ATTRIBUTES = 1_000
@@ -22,7 +24,9 @@ _RAW_END = {name: re.compile(f"</{name}", re.IGNORECASE) for name in _RAW.split(
 _VALUE = re.compile(r"""=[\t\n\f\r ]*+(?:"[^"]*+"|'[^']*+')""")
 _LANGUAGE = re.compile(rb"""<html\b[^>]{0,500}?\s(?:xml:)?lang\s*=\s*["']?([a-zA-Z0-9_-]{2,35})""", re.IGNORECASE)
 _CHARSET = re.compile(r"""(?:charset|encoding)\s{0,9}=\s{0,9}["']?\s{0,9}([a-z0-9_:.-]{3,20})""", re.IGNORECASE)
-_CODEC = re.compile(r"(?:x-)?(?:iso-?8859-?\d+|latin-?\d+|windows-?125\d|cp-?\d+|koi8-?[rtu]|mac-?\w+|us-ascii|ascii)")
+_CODEC = re.compile(
+    r"(?:x-)?(?:iso-?8859-?\d+|latin-?\d+|windows-?125\d|cp-?\d+|koi8-?[rtu]|utf-?8|mac-?\w+|us-ascii|ascii)"
+)
 """Encodings of European pages; Python knows others that a hostile page must not choose."""
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
 
@@ -41,14 +45,13 @@ def main_text(page: bytes, limits: Corpus, content_type: str = "") -> str:
         raise Refused("too_large")
     markup = decoded(page, content_type)
     _bound_attributes(markup)
-    from lxml.etree import LxmlError
     from trafilatura import extract
     from trafilatura.settings import use_config
 
     try:
         tree = _tree(markup, limits)
         text = extract(tree, config=_config(use_config), include_comments=False, deduplicate=False)
-    except (LxmlError, RecursionError, ValueError, AttributeError, TypeError, AssertionError, LookupError):
+    except (etree.LxmlError, RecursionError, ValueError, AttributeError, TypeError, AssertionError, LookupError):
         raise Refused("extraction_failed") from None
     if not text:
         raise Refused("empty")
@@ -112,7 +115,6 @@ def _bound_attributes(markup: str) -> None:
 
 def _tree(markup: str, limits: Corpus) -> Any:
     """The page's tree. libxml2 builds none deeper than 255 and leaves out what is below without failing."""
-    from lxml.etree import iterwalk
     from trafilatura.utils import HTML_PARSER, load_html
 
     tree = load_html(markup)
@@ -121,7 +123,7 @@ def _tree(markup: str, limits: Corpus) -> Any:
     if tree is None:
         raise Refused("empty")
     elements = depth = 0
-    for event, _ in iterwalk(tree, events=("start", "end")):
+    for event, _ in etree.iterwalk(tree, events=("start", "end")):
         elements += event == "start"
         depth += 1 if event == "start" else -1
         if depth > limits.max_page_depth:

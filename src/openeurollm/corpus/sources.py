@@ -1,17 +1,18 @@
 """Sources: every format a recipe can name, as a stream of records."""
 
-import io
 import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openeurollm.corpus.archive import responses
 from openeurollm.corpus.document import Found
+from openeurollm.corpus.packed import Damaged, opened
 from openeurollm.errors import BadInput
 from openeurollm.languages import declaration, languages
 from openeurollm.recipe import Corpus, Source
@@ -26,7 +27,9 @@ _SUFFIXES = {
 }
 _PAGES_A_SHARD = 200
 _MAX_LINE = 32_000_000
-"""Bytes of one JSON line; longer ones are counted as invalid and passed over."""
+"""Bytes of one JSON line; longer ones are counted as too large and passed over."""
+_FIELDS = ("id", "url", "u", "licence", "license", "fetched", "ts", "date", "language", "lang")
+_ROBOTS_BYTES = 500_000
 
 
 @dataclass(frozen=True)
@@ -85,21 +88,21 @@ def _records(shard: Shard, source: Source, limits: Corpus) -> Iterator[Found]:
         elif source.kind == "html":
             yield _page_file(shard.source, file, source, limits)
         elif source.kind == "text":
-            yield _text_file(shard.source, file, limits)
+            yield _text_file(shard.source, file, source, limits)
         elif source.kind == "parquet":
             yield from _parquet(shard.source, file, source)
         else:
-            yield from _json_lines(shard.source, file, source)
+            yield from _json_lines(shard.source, file, source, limits)
 
 
 def robots(shard: Shard, limits: Corpus) -> dict[str, str]:
     """The robots.txt that the archives of a shard hold, by scheme and host; at most 500 kB each (RFC 9309)."""
     found: dict[str, str] = {}
     for file in shard.files:
-        for response in responses(file, 500_000, limits.max_unpacking):
+        for response in responses(file, limits.max_page_bytes, limits.max_unpacking):
             address = re.fullmatch(r"(https?://[^/?#]{1,300})/robots\.txt", response.url)
             if address and response.status == 200:
-                found[address[1].lower()] = response.body.decode("utf-8", "replace")
+                found[address[1].lower()] = response.body[:_ROBOTS_BYTES].decode("utf-8", "replace")
     return found
 
 
@@ -127,54 +130,69 @@ def _page_file(name: str, file: Path, source: Source, limits: Corpus) -> Found:
     return Found(name, identity, page=file.read_bytes(), claim=source.language)
 
 
-def _text_file(name: str, file: Path, limits: Corpus) -> Found:
-    with _opened(file) as stream:
-        raw = stream.read(limits.max_characters * 4 + 1)
-    if len(raw) > limits.max_characters * 4:
-        return Found(name, file.name, problem="too_long")
+def _text_file(name: str, file: Path, source: Source, limits: Corpus) -> Found:
+    identity = file.relative_to(_root(source)).as_posix()
     try:
-        return Found(name, file.name, text=raw.decode("utf-8-sig"))
+        with opened(file, limits.max_unpacking) as stream:
+            raw = stream.read(limits.max_characters * 4 + 1)
+        if len(raw) > limits.max_characters * 4:
+            return Found(name, identity, problem="too_long")
+        return Found(name, identity, text=raw.decode("utf-8-sig"), claim=source.language)
+    except Damaged as damage:
+        return Found(name, identity, problem=str(damage))
     except UnicodeDecodeError:
-        return Found(name, file.name, problem="invalid_utf8")
+        return Found(name, identity, problem="invalid_utf8")
 
 
-def _json_lines(name: str, file: Path, source: Source) -> Iterator[Found]:
+def _json_lines(name: str, file: Path, source: Source, limits: Corpus) -> Iterator[Found]:
     number = 0
-    with _opened(file) as stream:
-        while True:
-            number += 1
-            try:
-                line = stream.readline(_MAX_LINE)
-            except Exception as error:  # each decompressor has its own
-                yield Found(name, f"{file.name} {number}", problem=_damage(error))
-                return
-            if not line:
-                return
-            if len(line) == _MAX_LINE and not line.endswith(b"\n"):
-                while (rest := stream.readline(_MAX_LINE)) and not rest.endswith(b"\n"):
-                    pass
-                yield Found(name, f"{file.name} {number}", problem="too_large")
-                continue
-            if not line.strip():
-                continue
-            try:
-                fields = json.loads(line.decode("utf-8"))
-            except (ValueError, RecursionError):
-                yield Found(name, f"{file.name} {number}", problem="invalid_record")
-                continue
-            yield _from_fields(name, fields, source, f"{file.name} {number}")
+    try:
+        with opened(file, limits.max_unpacking) as stream:
+            for line in _lines(stream):
+                number += 1
+                if line is None:
+                    yield Found(name, f"{file.name} {number}", problem="too_large")
+                elif line.strip():
+                    yield _json_line(name, line, source, f"{file.name} {number}")
+    except Damaged as damage:
+        yield Found(name, f"{file.name} {number + 1}", problem=str(damage))
+
+
+def _lines(stream: IO[bytes]) -> Iterator[bytes | None]:
+    """The lines of a stream; None for one of over `_MAX_LINE` bytes."""
+    while line := stream.readline(_MAX_LINE):
+        if len(line) < _MAX_LINE or line.endswith(b"\n"):
+            yield line
+            continue
+        while (rest := stream.readline(_MAX_LINE)) and not rest.endswith(b"\n"):
+            pass
+        yield None
+
+
+def _json_line(name: str, line: bytes, source: Source, place: str) -> Found:
+    try:
+        return _from_fields(name, json.loads(line.decode("utf-8-sig")), source, place)
+    except (ValueError, RecursionError):
+        return Found(name, place, problem="invalid_record")
 
 
 def _parquet(name: str, file: Path, source: Source) -> Iterator[Found]:
     number = 0
+    wanted = {*_FIELDS, source.html_field or source.text_field}
     try:
         with pq.ParquetFile(file) as table:
-            for batch in table.iter_batches(500):
+            columns = [column for column in table.schema_arrow.names if column in wanted]
+            if (source.html_field or source.text_field) not in columns:
+                raise BadInput(
+                    f"[sources.{name}] {file} has no column `{source.html_field or source.text_field}`; "
+                    f"it has {', '.join(table.schema_arrow.names)}"
+                )
+            for batch in table.iter_batches(500, columns=columns):
                 for fields in batch.to_pylist():
                     number += 1
                     yield _from_fields(name, fields, source, f"{file.name} {number}")
-    except (OSError, ValueError):  # pyarrow's errors derive from these
-        yield Found(name, f"{file.name} {number}", problem="corrupt")
+    except (OSError, pa.ArrowException, ValueError, ArithmeticError):
+        yield Found(name, f"{file.name} {number + 1}", problem="corrupt")
 
 
 def _hugging_face(name: str, source: Source) -> Iterator[Found]:
@@ -199,7 +217,7 @@ def _from_fields(name: str, fields: Any, source: Source, fallback: str) -> Found
             if isinstance(value, list) and value:
                 value = value[0]
             if isinstance(value, str) and value:
-                return value
+                return value.encode("utf-8", "replace").decode("utf-8")
         return ""
 
     url = text_of("url", "u")
@@ -225,24 +243,6 @@ def _declaration(name: str) -> Iterator[Found]:
         if paragraphs:
             text = "\n\n".join(paragraphs)
             yield Found(name, f"declaration {tag}", text=text, claim=tag)
-
-
-def _opened(file: Path) -> io.BufferedIOBase:
-    """The file's bytes, unpacked as a stream where its name ends in .zst or .gz."""
-    if file.suffix == ".zst":
-        import zstandard
-
-        unpacked = zstandard.ZstdDecompressor(max_window_size=1 << 27).stream_reader(open(file, "rb"), closefd=True)
-        return io.BufferedReader(unpacked, 1 << 20)
-    if file.suffix == ".gz":
-        import gzip
-
-        return gzip.open(file, "rb")
-    return open(file, "rb")
-
-
-def _damage(error: Exception) -> str:
-    return "truncated" if isinstance(error, EOFError) else "corrupt"
 
 
 def _root(source: Source) -> Path:

@@ -1,6 +1,8 @@
 """Work on this machine: a pool of processes that takes one shard at a time."""
 
 import multiprocessing
+import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +15,18 @@ from openeurollm.ledger import cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def _end_with_parent() -> None:
+    """Let this worker end when the run that started it is killed; by itself it would wait for work for ever."""
+
+    def watch() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass(frozen=True)
@@ -39,7 +53,8 @@ class Engine:
                 return
             # Spawned, not forked: threads of numerical libraries do not survive a fork.
             context = multiprocessing.get_context("spawn")
-            with ProcessPoolExecutor(min(self.workers, len(items)), mp_context=context) as pool:
+            workers = min(self.workers, len(items))
+            with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
                 waiting = list(reversed(items))
                 running: dict[Future[Result], Item] = {}
                 while waiting or running:
