@@ -35,8 +35,8 @@ sample: .venv/ready ## remake the sample web from its sources
 
 lock: ## pin what a fresh resolution of pyproject.toml gives
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
-	.venv-lock/bin/pip install -q '.[dev]'
-	.venv-lock/bin/pip freeze --exclude openeurollm | sed 's/+cpu$$//' > requirements.lock
+	.venv-lock/bin/pip install -q -e '.[dev]'
+	.venv-lock/bin/pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 	rm -rf .venv-lock
 
 .venv/ready: requirements.lock pyproject.toml

@@ -16,8 +16,8 @@ from openeurollm.recipe import Model
 def test_the_flop_of_a_small_shape_are_those_counted_by_hand():
     """One layer of width 8: queries 8·8, keys 8·4, values 8·4, output 8·8, three matrices 8·16, head 10·8: 656 weights.
 
-    Each is multiplied and added once forward, twice backward: 6 FLOP. Attention: 2 heads of 4, scores and their use, over 8
-    of 16 positions on average: 2·2·2·4·8 forward, three times that in all.
+    Each is multiplied and added once forward, twice backward: 6 FLOP. Attention: 2 heads of 4, scores and their use,
+    over 8 of 16 positions on average: 2·2·2·4·8 forward, three times that in all.
     """
     shape = Shape(vocabulary=10, layers=1, width=8, heads=2, key_value_heads=1, head=4, feed_forward=16, context=16)
     assert shape.matrix_parameters == 64 + 32 + 32 + 64 + 3 * 128 + 80 == 656
@@ -71,7 +71,7 @@ def test_where_text_is_short_a_larger_model_is_not_trained_on_more_of_it():
 
 @pytest.mark.parametrize("compute", [1.0, 1e6, 1e8])
 def test_a_budget_that_pays_for_no_batch_is_bad_input_that_names_the_least(compute):
-    with pytest.raises(BadInput, match="does not pay for one batch; the least is .* FLOP"):
+    with pytest.raises(BadInput, match=r"does not pay for one batch; the least is .* FLOP"):
         derive(_model(compute), 4096, 1e6, 4)
 
 
