@@ -61,7 +61,7 @@ def test_a_row_is_one_languages_text_as_it_stands():
 
 
 def test_an_epoch_takes_every_part_of_the_text_once():
-    """320 tokens are 19 chunks of 16 behind an offset: in an epoch no start comes twice, and the next has another order."""
+    """320 tokens are 19 chunks of 16 behind an offset: no start comes twice, and the next epoch has another order."""
     batches = _batches(_text(mt=320), {"mt": 19 * 16 * 4}, rows=19)
     epochs = [batches.batch(step)[:, 0] for step in range(batches.steps)]
     assert len(epochs) == 4
@@ -152,7 +152,7 @@ def test_the_real_mixture_adds_up_and_is_even_in_bytes(tiny):
 
 
 def test_a_budget_too_small_for_every_language_stops_the_run_and_names_who_is_left_out(tiny, tmp_path):
-    recipe = tiny.change("model.batch_tokens=64", "model.compute=2e7")
+    recipe = tiny.change("model.batch_tokens=64", "model.compute=2e8")
     with pytest.raises(Failure, match=r"the mixture has no text of .*\((mt|ga|el|ka|en|sr-Latn)\)"):
         run(recipe, tiny.copy(tmp_path), tiny.engine, until="model")
 

@@ -17,21 +17,14 @@ def main() -> None:
     debug = "--debug" in sys.argv
     try:
         app(args=[argument for argument in sys.argv[1:] if argument != "--debug"], standalone_mode=True)
-    except (BadInput, Failure, OSError, MemoryError, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:
         if debug:
             raise
         print(f"error: {_words(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, BadInput) else 1)
-    except Exception as error:
-        if debug:
-            raise
-        print(f"error: {type(error).__name__}: {error} (a defect; --debug shows where)", file=sys.stderr)
-        sys.exit(1)
 
 
 def _words(error: BaseException) -> str:
-    if isinstance(error, BadInput | Failure):
-        return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "stopped; run again to go on"
     if isinstance(error, MemoryError):
@@ -41,4 +34,6 @@ def _words(error: BaseException) -> str:
         return f"the disk is full{where}; what was finished is kept, free some space and run again"
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"not allowed to write or read here{where}; choose another folder or mend its permissions"
-    return str(error)
+    if isinstance(error, BadInput | Failure | OSError):
+        return str(error)
+    return f"{type(error).__name__}: {error} (a defect; --debug shows where)"

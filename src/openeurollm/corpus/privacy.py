@@ -2,8 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import phonenumbers
 
@@ -12,9 +11,31 @@ from openeurollm.languages import languages
 PLACEHOLDERS = {"email": "<email>", "phone": "<phone>", "ip": "<ip>"}
 
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w@])")
-_IP = re.compile(r"(?<![\w.:])(?:\d{1,3}(?:\.\d{1,3}){3}|(?:[0-9a-fA-F]{0,4}:){2,7}[0-9a-fA-F]{0,4})(?![\w:]|\.\d)")
-_PHONE = re.compile(r"(?<![\w.,/-])(?:\+|00|0|\(0)[\d\s().\u00a0\u202f/-]{6,22}\d(?![\w/]|[.,-]\d)")
+_IP4 = r"\d{1,3}(?:\.\d{1,3}){3}"
+_IP = re.compile(
+    rf"(?<![\w.])(?:(?<![\da-fA-F:]:)(?:[\da-fA-F]{{0,4}}:){{2,7}}(?:{_IP4}|[\da-fA-F]{{0,4}})(?!:)|{_IP4})(?!\w|\.\d)"
+)
+_YEAR = r"(?:1[5-9]|20)\d\d(?!\d)"
+_OTHER = (
+    rf"(?:\d{{1,2}}\s?[./-]\s?){{1,2}}{_YEAR}"  # a date
+    r"|\d{1,2}[.:]\d\d\s?-\s?\d{1,2}[.:]\d\d(?!\d)"  # opening hours
+    rf"|\d{{1,5}}/{_YEAR}"  # the number of a law
+    r"|0\.\d+(?![\d.])"  # a fraction
+)
+_DIGITS, _END = r"[\d \t().\u00a0\u202f/-]", r"\d(?![\w/]|[.,-]\d)"
+_WORDS = (
+    "tel|tél|tlf|tfn|mob|gsm|fax|faks|fón|ffôn|puh|matkap|tālr|guthán|sími"
+    "|τηλ|κιν|φαξ|тел|моб|факс|ტელ|მობ|հեռ|բջջ|☎|📞"
+)
+"""How words for a telephone, a mobile telephone and a fax begin in the languages of the contract."""
+_PHONE = re.compile(rf"(?<![\w.,/-])(?<!\d[./-]\s)(?!\(?(?:{_OTHER}))(?:\+|00|0|\(0){_DIGITS}{{6,34}}{_END}")
 """Candidates only: an international or trunk prefix and enough digits. phonenumbers decides."""
+_CALLED = re.compile(
+    rf"(?<!\w)((?:{_WORDS})\w{{0,12}}[^\w+(]{{0,4}})(?!{_OTHER})(\(?\d{_DIGITS}{{4,34}}{_END})", re.IGNORECASE
+)
+"""Where numbers have no trunk prefix, a word must say what they are: `tel. 212 345 678`."""
+_GAP = re.compile(r"[^\d()]+")
+_BOOK = re.compile(r"IS[BSM]N\W{0,3}(?:1[03]\W{0,3})?$")
 
 
 def mask(text: str, tag: str) -> tuple[str, dict[str, int]]:
@@ -28,29 +49,45 @@ def mask(text: str, tag: str) -> tuple[str, dict[str, int]]:
         counts[kind] += 1
         return PLACEHOLDERS[kind]
 
+    def put_phone() -> str:
+        return put("phone")
+
     if "@" in text:
         text = _EMAIL.sub(lambda _: put("email"), text)
     text = _IP.sub(lambda found: put("ip") if _is_address(found[0]) else found[0], text)
     countries = languages()[tag].countries if tag in languages() else ()
-    text = _PHONE.sub(lambda found: put("phone") if _is_number(found[0], countries) else found[0], text)
+    text = _CALLED.sub(lambda found: found[1] + _masked(found[2], countries, put_phone), text)
+    text = _PHONE.sub(
+        lambda found: found[0] if _is_book(found) else _masked(found[0], countries or ("ZZ",), put_phone), text
+    )
     return text, counts
 
 
 def _is_address(text: str) -> bool:
     try:
-        address: Any = ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
     return not address.is_unspecified and not address.is_loopback
 
 
-def _is_number(text: str, countries: Iterable[str]) -> bool:
-    international = text.replace("00", "+", 1) if text.startswith("00") else text
-    for country in ("ZZ",) if international.startswith("+") else tuple(countries):
-        try:
-            number = phonenumbers.parse(international, country)
-        except phonenumbers.NumberParseException:
-            continue
-        if phonenumbers.is_valid_number(number):
-            return True
-    return False
+def _is_book(found: re.Match[str]) -> bool:
+    return _BOOK.search(found.string[max(0, found.start() - 12) : found.start()]) is not None
+
+
+def _masked(candidate: str, countries: Sequence[str], put: Callable[[], str]) -> str:
+    """The candidate with the number that it is or begins with replaced, the longest one; the rest is searched again."""
+    for end in (len(candidate), *(gap.start() for gap in reversed(list(_GAP.finditer(candidate))))):
+        if any(_is_number(candidate[:end], country) for country in countries):
+            rest = candidate[end:]
+            return put() + _PHONE.sub(lambda found: _masked(found[0], countries, put), rest)
+    return candidate
+
+
+def _is_number(text: str, country: str) -> bool:
+    try:
+        return bool(
+            phonenumbers.is_valid_number(phonenumbers.parse(text.replace("00", "+", text.startswith("00")), country))
+        )
+    except phonenumbers.NumberParseException:
+        return False

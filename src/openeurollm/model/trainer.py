@@ -62,7 +62,7 @@ def train(decoder: Decoder, training: Training, work: Path, metrics: Path, engin
     """Train the decoder in place; returns tokens, the last loss and the machine's matmul speed.
 
     Writes a line of `metrics` every few steps and a checkpoint into `work` every `checkpoint_steps`. Raises `Failure`
-    when the loss is no number.
+    when the loss or a weight is no number.
     """
     where = device()
     decoder.to(where).train()
@@ -85,6 +85,8 @@ def train(decoder: Decoder, training: Training, work: Path, metrics: Path, engin
             task.update(step + 1, window.words)
             if (step + 1) % training.checkpoint_steps == 0 and step + 1 < training.steps:
                 _save(work / "checkpoint.safetensors", decoder, opts, {"step": str(step + 1), **window.sums()})
+    if not all(bool(parameter.isfinite().all()) for parameter in decoder.parameters()):
+        raise Failure(f"{training.title}: weights are no numbers after the last step; lower its rates in the recipe")
     decoder.eval()
     return {"tokens": window.tokens, "final_loss": round(window.loss, 5), "matmul_flop_per_s": round(peak)}
 
