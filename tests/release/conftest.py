@@ -166,7 +166,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Recipe, RunFolder]:
     for stage in ("corpus", "tokenizer", "evaluation"):
         run.folder(stage).mkdir()
     write_json(run.folder("corpus") / "part.json", [])
-    costs = {"languages": dict.fromkeys(MADE, 31.5), "name": "tiny", "vocabulary": 300}
+    costs = {"name": "tiny", "vocabulary": 300, "languages": dict.fromkeys(MADE, 31.5), "english": None}
+    costs |= {"mean": 31.5, "worst": 31.5, "worst_language": "mt", "max_min": 1.0, "gini": 0.0}
     write_json(run.folder("tokenizer") / "fairness.json", {"sentences": 32, "tokenizers": [costs]})
     (run.folder("model") / "base").mkdir(parents=True)
     write_json(run.folder("model") / "base" / "config.json", {})

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from openeurollm.board.records import STAGES, EvaluationResults, Measured, Papers, Step, read
+from openeurollm.board.records import STAGES, Papers, read
 from openeurollm.languages import languages
 from openeurollm.ledger import RunFolder
+from openeurollm.ledger.results import Step
 from openeurollm.recipe import tags
 
 _NOT_DROPPED = ("kept", "held_out")
@@ -232,17 +233,13 @@ def _language(papers: Papers, tag: str) -> LanguageFacts:
 def _measured(papers: Papers, model: str, measure: str, tag: str, gap: str) -> Cell:
     if papers.evaluation is None:
         return Cell(why="the evaluation is not built")
-    found = _measures(papers.evaluation, model).get(measure, {}).get(tag)
+    found = papers.evaluation.measure(model, measure).get(tag)
     if found is not None:
         return Cell(found.value, found.low, found.high)
     said = papers.coverage.measures.get(measure, {}).get(tag, "") if papers.coverage else ""
     if said and said != "measured":
         return Cell(why=said)
     return Cell(why=f"gap: {gap}" if gap else "not measured, and no reason is recorded")
-
-
-def _measures(evaluation: EvaluationResults, model: str) -> Mapping[str, Mapping[str, Measured]]:
-    return next((each.measures for each in evaluation.models if each.model == model), {})
 
 
 def _means(rows: list[LanguageFacts]) -> dict[str, float]:
@@ -284,7 +281,7 @@ def _stage(papers: Papers, name: str) -> StageFacts:
     if stage is None:
         return StageFacts(name, state)
     cost, energy, host = stage.cost, stage.cost.energy, stage.host
-    measured = energy if energy is not None and energy.kwh > 0 else None
+    measured = energy if energy.kwh > 0 else None
     parts = (
         host.processor,
         f"{host.cores} cores" if host.cores else "",
@@ -301,7 +298,7 @@ def _stage(papers: Papers, name: str) -> StageFacts:
         kwh=measured.kwh if measured else None,
         kwh_low=measured.low if measured else None,
         kwh_high=measured.high if measured else None,
-        method=energy.method if energy else "not measured",
+        method=energy.method,
         attempts=cost.attempts,
         site=stage.site,
         finished=stage.finished,

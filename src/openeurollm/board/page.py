@@ -67,7 +67,7 @@ def _templates() -> Any:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    worded = ("count", "short", "decimal", "kilobytes", "size", "percent", "span", "energy", "scientific")
+    worded = ("count", "short", "decimal", "span", "energy", "scientific")
     templates.filters |= {name: getattr(numbers, name) for name in worded}
     templates.globals |= {"words": numbers, "name_of": name_of, "left": charts.LEFT}
     return templates

@@ -130,7 +130,7 @@ def _tokenizers(found: Facts) -> list[str]:
     rows = [
         [
             str(one["name"]),
-            _BLANK if one["vocabulary"] is None else numbers.count(one["vocabulary"]),
+            numbers.count(one["vocabulary"]),
             numbers.tenths(one["mean"]),
             numbers.tenths(one["worst"]),
             name_of(one["worst_language"]),

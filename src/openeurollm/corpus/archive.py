@@ -75,26 +75,29 @@ def _records(stream: IO[bytes], max_body: int) -> Iterator[Response]:
         stream.seek(start or 0)
         # Not FastWARC's quirks mode: it passes over damage without a word, and over the record after it.
         records = ArchiveIterator(stream, WarcRecordType.any_type, parse_http=False, stream_detect=False)
-        held = None
+        held, size = None, 0
         while True:
             record, sound = _tried(next, records, None)
             if record is None:
                 break
             if held:
                 yield held
-            start, held = record.stream_pos, _response(record, max_body)
-        if held and _MARK in held.body and not sound:
-            held = replace(held, body=b"", problem="corrupt")
+            start, size, held = record.stream_pos, record.content_length, _response(record, max_body)
         damaged = held is not None and held.problem in ("corrupt", "truncated")
+        if sound and not damaged:
+            if held:
+                yield held
+            return
+        following = _next_mark(stream, (start or 0) + 1)
+        if held and following is not None and following < _end(stream, start or 0, size):
+            held, damaged = replace(held, body=b"", problem=held.problem or "corrupt"), True
         if held:
             yield held
-        if not sound and not damaged:
+        if not damaged:
             yield Response(problem="corrupt")
-        if sound and not damaged:
+        if following is None:
             return
-        start = _next_mark(stream, (start or 0) + 1)
-        if start is None:
-            return
+        start = following
 
 
 def _next_mark(stream: IO[bytes], place: int) -> int | None:
@@ -108,6 +111,12 @@ def _next_mark(stream: IO[bytes], place: int) -> int | None:
         place += len(data) - len(_MARK)
         data = data[-len(_MARK) :] + more
     return place + at
+
+
+def _end(stream: IO[bytes], start: int, size: int) -> int:
+    """Where the record that begins at `start` and has a block of `size` bytes ends."""
+    stream.seek(start)
+    return start + stream.read(_HEADERS).find(b"\r\n\r\n") + 4 + size
 
 
 def _tried(read: Callable[..., Value], *arguments: Any) -> tuple[Value | None, bool]:

@@ -3,7 +3,9 @@
 import hashlib
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +62,7 @@ class Found:
     @property
     def work(self) -> str:
         """What the record is a piece of."""
-        return self.identity.partition("#")[0]
+        return self.identity.partition("#")[0].encode("utf-8", "replace").decode("utf-8")
 
 
 def clean(text: str) -> str:
@@ -75,16 +77,22 @@ def clean(text: str) -> str:
     return "\n".join(lines).strip()
 
 
+@contextmanager
+def parquet(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """A writer of Parquet with zstd. Raises `OSError` where the disk is full."""
+    writer = pq.ParquetWriter(path, schema, compression="zstd")
+    try:
+        yield writer
+        writer.close()
+    finally:
+        writer.is_open = False  # its destructor would try to close it again, and complain on the terminal
+
+
 def write(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema = SCHEMA) -> None:
     """Write rows as Parquet with zstd, whole or not at all."""
-    with whole(path) as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-        batch: list[Mapping[str, Any]] = []
-        for row in rows:
-            batch.append(row)
-            if len(batch) == 1_000:
-                writer.write_table(pa.Table.from_pylist(batch, schema))
-                batch = []
-        if batch:
+    with whole(path) as partial, parquet(partial, schema) as writer:
+        stream = iter(rows)
+        while batch := list(islice(stream, 1_000)):
             writer.write_table(pa.Table.from_pylist(batch, schema))
 
 

@@ -85,9 +85,10 @@ def _masked(candidate: str, countries: Sequence[str], put: Callable[[], str]) ->
 
 
 def _is_number(text: str, country: str) -> bool:
+    if not 6 <= sum(map(str.isdigit, text)) <= 17:
+        return False
+    international = text.replace("00", "+", 1) if text.startswith("00") else text
     try:
-        return bool(
-            phonenumbers.is_valid_number(phonenumbers.parse(text.replace("00", "+", text.startswith("00")), country))
-        )
+        return bool(phonenumbers.is_valid_number(phonenumbers.parse(international, country)))
     except phonenumbers.NumberParseException:
         return False

@@ -4,6 +4,7 @@ import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from openeurollm.corpus import duplicates, filters, page, privacy, rights, sources
-from openeurollm.corpus.document import SCHEMA, Found, clean
+from openeurollm.corpus.document import SCHEMA, Found, clean, parquet
 from openeurollm.languages import UNKNOWN, identify, normal_tag
 from openeurollm.ledger import read_json, remove, write_json
 from openeurollm.recipe import Corpus, Source
@@ -68,6 +69,7 @@ def refine(task: Task) -> None:
                 row["text"], masks = privacy.mask(row["text"], language)
                 masked[language].update(masks)
                 tables.add(language, KEYED, row)
+        tables.finish()
     write_json(partial / "done.json", {"read": read, "counts": counts, "masked": masked})
     os.replace(partial, task.folder)
 
@@ -127,35 +129,31 @@ def _row(found: Found, language: str, probability: float) -> dict[str, Any]:
     }
 
 
-class _Tables:
+class _Tables(ExitStack):
     """Parquet files of one folder, one a name, written in batches."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
         self._writers: dict[str, pq.ParquetWriter] = {}
         self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
 
-    def __enter__(self) -> "_Tables":
-        return self
-
     def add(self, name: str, schema: pa.Schema, row: dict[str, Any]) -> None:
+        """Add a row to the file of this name."""
         if name not in self._writers:
-            self._writers[name] = pq.ParquetWriter(self._folder / f"{name}.parquet", schema, compression="zstd")
+            self._writers[name] = self.enter_context(parquet(self._folder / f"{name}.parquet", schema))
         self._rows[name].append(row)
         if len(self._rows[name]) >= 200:
+            self._flush(name)
+
+    def finish(self) -> None:
+        """Write what is still held."""
+        for name in list(self._rows):
             self._flush(name)
 
     def _flush(self, name: str) -> None:
         writer = self._writers[name]
         writer.write_table(pa.Table.from_pylist(self._rows.pop(name), writer.schema))
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            for name in list(self._rows):
-                self._flush(name)
-        finally:
-            for writer in self._writers.values():
-                writer.close()
 
 
 def done(folder: Path) -> dict[str, Any]:

@@ -15,6 +15,8 @@ import langcodes
 
 UNKNOWN = "und"
 _GROUPS = (frozenset({"bs", "hr", "sr-Latn", "cnr"}), frozenset({"nb", "nn", "da"}))
+_MEMBERS = {"als": "sq", "azj": "az", "ekk": "et", "lvs": "lv"}
+"""ISO 639-3 codes by which HPLT, FLORES and others name the standard language of a macrolanguage."""
 _WINDOW = 700
 """Characters in each of the three windows (start, middle, end) that are read of a long text."""
 
@@ -78,7 +80,8 @@ def normal_tag(claim: str | None) -> str | None:
         if territory == "ME" and script != "Cyrl":
             return "cnr"
         return "sr-Latn" if script == "Latn" or language != "sr" else "sr-Cyrl" if script == "Cyrl" else "sr"
-    return "nb" if language in ("no", "nor") else str(language) if language else None
+    language = _MEMBERS.get(language, "nb" if language in ("no", "nor") else language)
+    return str(language) if language else None
 
 
 def identify(text: str, claim: str | None = None) -> Answer:

@@ -45,7 +45,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise BadInput(f"{path}: a recipe has at most {MAX_BYTES:,} bytes")
-        return tomllib.loads(path.read_text("utf-8"))
+        return tomllib.loads(path.read_text("utf-8-sig"))
     except FileNotFoundError:
         raise BadInput(f"{path}: no such recipe") from None
     except IsADirectoryError:
@@ -54,6 +54,10 @@ def _read(path: Path) -> dict[str, Any]:
         raise BadInput(f"{path}: not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise BadInput(f"{path}: not valid TOML: {error}") from None
+    except RecursionError:
+        raise BadInput(f"{path}: not valid TOML: nested too deep") from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _set(raw: dict[str, Any], setting: str) -> None:
@@ -67,10 +71,12 @@ def _set(raw: dict[str, Any], setting: str) -> None:
             raise BadInput(f"`{name}`: `{table}` is not a table")
     try:
         raw[key] = tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         raw[key] = value
     if key in ("path", "parallel", "conversations") and raw.get("kind") != "huggingface":
-        raw[key] = str(Path(str(raw[key])).expanduser().resolve())
+        # A folder may be named 2024_10, which TOML takes for a number.
+        given = raw[key] if isinstance(raw[key], str) else value
+        raw[key] = str(Path(given).expanduser().resolve())
 
 
 def _absolute(raw: dict[str, Any], base: Path) -> None:
@@ -95,6 +101,8 @@ def _explain(detail: Any) -> str:
         return f"unknown key `{key}`{where}" + (f", did you mean `{near[0]}`?" if near else "")
     if detail["type"] == "missing":
         return f"`{key}` is missing{where}"
+    if key == "[key]":
+        return f"`{table[-1]}` is no name for a table in [{'.'.join(table[:-1])}]: use a-z, 0-9, - and _"
     message = detail["msg"].removeprefix("Value error, ")
     value = detail.get("input")
     shown = f" (it is {value!r})" if isinstance(value, str | int | float | bool) else ""

@@ -1,15 +1,15 @@
 """What a recipe may say. Every table is one stage's; a key that is not here is an error."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class Table(BaseModel):
     """A table of the recipe: unknown keys are refused, values are not changed after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Source(Table):
@@ -174,3 +174,10 @@ class Recipe(Table):
     tuning: Tuning
     evaluation: Evaluation = Evaluation()
     release: Release
+
+    @field_validator("languages", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        if isinstance(value, str) or (isinstance(value, list | tuple) and all(isinstance(tag, str) for tag in value)):
+            return value
+        raise ValueError("give the name of a contract or a list of language tags")

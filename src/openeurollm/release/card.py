@@ -9,8 +9,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from openeurollm.languages import languages
+from openeurollm.ledger.results import Measured
 from openeurollm.recipe import tags
-from openeurollm.release.papers import Measured, Papers
+from openeurollm.release.papers import Papers
 
 BLANK = "—"
 """What stands where there is no number."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from openeurollm import __version__
 from openeurollm.errors import BadInput
 from openeurollm.ledger import digest, files_below, write_json, write_text
-from openeurollm.release.papers import read_bounded
+from openeurollm.ledger.results import read_bounded
 
 MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
 MAX_BYTES = 10_000_000
@@ -36,7 +36,7 @@ def read_manifest(folder: Path) -> dict[str, str]:
 
     Raises `BadInput` for a manifest that is too large or not in the format, or a name that may lead out of the folder.
     """
-    raw = read_bounded(folder / MANIFEST, MAX_BYTES)
+    raw = read_bounded(folder / MANIFEST, MANIFEST, MAX_BYTES)
     files = raw.get("files") if isinstance(raw, dict) else None
     if not isinstance(files, dict) or not files:
         raise BadInput(f"{MANIFEST}: has no table `files`")

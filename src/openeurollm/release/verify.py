@@ -12,10 +12,11 @@ from typing import Any
 from openeurollm.errors import BadInput
 from openeurollm.languages import languages
 from openeurollm.ledger import NAME, digest, read
+from openeurollm.ledger.results import MAX_BYTES
 from openeurollm.release.card import card, lacking
 from openeurollm.release.manifest import MANIFEST, SUMS, read_manifest, sums
 from openeurollm.release.manifest import MAX_BYTES as MAX_MANIFEST
-from openeurollm.release.papers import MAX_BYTES, STAGES, Papers, read_papers
+from openeurollm.release.papers import STAGES, Papers, read_papers
 
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill", ".npy", ".npz", ".h5", ".keras")
 _CODE = (".py", ".pyc", ".so", ".dll", ".pyd")

@@ -1,0 +1,364 @@
+"""Every command on a real run, as text and as JSON."""
+
+import json
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from openeurollm.cli import app
+from openeurollm.errors import BadInput
+from openeurollm.ledger import FOLDERS
+
+BUILT = ("corpus", "tokenizer", "model", "tuning", "evaluation")
+
+
+def _text(*arguments):
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def _json(*arguments):
+    return json.loads(_text(*arguments, "--json"))
+
+
+def _refused(*arguments):
+    done = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert isinstance(done.exception, BadInput), done.output
+    return str(done.exception)
+
+
+# run
+
+
+@pytest.fixture
+def again(tiny):
+    """The command that made the run."""
+    return ("run", tiny.file, "--runs", tiny.run.path.parent, "--workers", "1", "--until", "evaluation")
+
+
+def test_a_second_run_says_that_there_is_nothing_to_do(tiny, again):
+    assert _text(*again).splitlines()[0] == f"{tiny.run.path}: everything is built already, nothing to do"
+    told = _json(*again)
+    assert told["built"] == []
+    assert [step["stage"] for step in told["steps"]] == list(BUILT)
+
+
+def test_a_dry_run_says_what_would_be_built_why_and_at_what_cost(tiny, again):
+    lines = _text(*again, "--dry-run", "--set", "model.compute=2e11").splitlines()
+    table = {line.split()[0]: line for line in lines[1:]}
+    assert "keep" in table["corpus"]
+    assert re.search(r"build +\[model\] compute changed: 100000000000\.0 → 200000000000\.0", table["model"])
+    assert re.search(r"build +model will be built, and it reads from there", table["tuning"])
+    assert re.fullmatch(r"training: 2e\+11 FLOP, about 1 minutes here at half the matmul speed", lines[-1])
+
+
+def test_a_dry_run_in_json_has_a_cost_only_where_a_model_is_trained(again):
+    assert _json(*again, "--dry-run")["cost"] is None
+    cost = _json(*again, "--dry-run", "--set", "seed=4")["cost"]
+    assert cost["training_flop"] == 1e11
+    assert cost["training_minutes"] == pytest.approx(1e11 / (0.5 * cost["matmul_flop_per_s"]) / 60, abs=0.06)
+
+
+def test_a_run_says_what_it_built(tiny, tmp_path):
+    tiny.copy(tmp_path)
+    command = ("run", tiny.file, "--runs", tmp_path, "--workers", "1", "--until", "evaluation")
+    text = _text(*command, "--set", "evaluation.bootstrap=150")
+    assert text.startswith(f"{tmp_path}/tiny: built evaluation\n")
+    assert "Maltese" in text
+    assert _json(*command, "--set", "evaluation.bootstrap=160")["built"] == ["evaluation"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--until", "modle"], "unknown stage `modle`; the stages are corpus"),
+        (["--again", "modle"], "unknown stage `modle`"),
+        (["--again", "modle", "--dry-run"], "unknown stage `modle`"),
+        (["--on", "mars"], "unknown site `mars`"),
+        (["--set", "tokenizer.vocabulry=900"], "unknown key `vocabulry` in [tokenizer], did you mean `vocabulary`?"),
+        (["--set", "tokenizer"], "a setting has the form table.key=value"),
+        (["--set", "parallel=/absent"], "parallel: /absent does not exist"),
+    ],
+)
+def test_what_cannot_be_run_is_bad_input(again, arguments, message):
+    assert message in _refused(*again[:6], *arguments)
+
+
+# status
+
+
+def test_status_has_counts_for_every_stage_and_they_add_up(tiny):
+    told = _json("status", tiny.run.path)
+    assert list(told["stages"]) == list(FOLDERS)
+    assert {name: part["state"] for name, part in told["stages"].items()} == {
+        name: "built" if name in BUILT else "missing" for name in FOLDERS
+    }
+    assert told["sums"]
+    assert all(each["ok"] and each["left"] == each["right"] > 0 for each in told["sums"])
+
+    corpus = told["stages"]["corpus"]
+    assert sum(corpus["results"]["read"].values()) == sum(sum(part.values()) for part in corpus["counts"].values())
+    kept = {tag: corpus["counts"][tag]["kept"] for tag in tiny.recipe.languages}
+    for stage in BUILT:
+        assert set(tiny.recipe.languages) <= set(told["stages"][stage]["counts"])
+    assert {tag: part["encoded"] for tag, part in told["stages"]["model"]["counts"].items()} == kept
+    learnt = told["stages"]["tokenizer"]["counts"]
+    assert {tag: part["learnt"] + part["not_needed"] for tag, part in learnt.items()} == kept
+
+
+def test_the_cost_of_a_run_is_that_of_its_stages(tiny):
+    told = _json("status", tiny.run.path)
+    for part in ("wall_seconds", "cpu_seconds"):
+        costs = [stage["cost"][part] for stage in told["stages"].values() if stage["cost"]]
+        assert told["cost"][part] == pytest.approx(sum(costs), abs=0.01)
+    energy = told["cost"]["energy"]
+    assert energy["low"] <= energy["kwh"] <= energy["high"]
+
+
+def test_status_as_text_names_stages_sums_and_buckets(tiny):
+    text = _text("status", tiny.run.path)
+    assert re.search(r"^corpus +built", text, re.M)
+    assert re.search(r"^release +missing", text, re.M)
+    assert re.search(r"^ok +records read = records counted: (\d+) = \1$", text, re.M)
+    assert "BAD" not in text
+    assert re.search(r"^fr +0 +0 +\d+ +language_outside_contract", text, re.M)
+
+
+def test_counts_that_do_not_add_up_are_told(tiny, tmp_path):
+    folder = tiny.copy(tmp_path)
+    path = folder.folder("corpus") / "record.json"
+    record = json.loads(path.read_text("utf-8"))
+    record["openeurollm"]["counts"]["mt"]["kept"] += 1
+    path.write_text(json.dumps(record))
+    assert not all(each["ok"] for each in _json("status", folder.path)["sums"])
+    assert "BAD" in _text("status", folder.path)
+
+
+def test_a_stage_that_was_killed_is_unfinished(tiny, tmp_path):
+    folder = tiny.copy(tmp_path)
+    folder.begin("evaluation", "key")
+    assert _json("status", folder.path)["stages"]["evaluation"]["state"] == "unfinished"
+
+
+def test_the_status_of_what_is_no_run_is_bad_input(tmp_path):
+    assert "no run here" in _refused("status", tmp_path)
+
+
+# corpus
+
+
+def test_inspect_shows_why_documents_were_dropped(tiny):
+    found = _json("corpus", "inspect", tiny.run.path, "--reason", "exact_duplicate")
+    assert {row["language"] for row in found} == {"mt", "ga", "el", "ka"}
+    text = _text("corpus", "inspect", tiny.run.path, "--language", "mt")
+    assert "exact_duplicate" in text
+    assert "kept" in text
+
+
+def test_inspect_shows_documents_of_a_language_that_were_kept(tiny):
+    found = _json("corpus", "inspect", tiny.run.path, "--language", "ka", "--reason", "kept")
+    assert len(found) == tiny.run.need("corpus").counts["ka"]["kept"]
+    assert {row["reason"] for row in found} == {"kept"}
+    assert all(row["excerpt"] and row["id"] and row["licence"] for row in found)
+    assert len(_json("corpus", "inspect", tiny.run.path, "--reason", "kept", "--number", "3")) == 3
+
+
+@pytest.mark.parametrize("language", ["fr", "xx", "../corpus/mt", "*", "/"])
+def test_inspect_of_a_language_without_kept_documents_shows_none(tiny, language):
+    assert _json("corpus", "inspect", tiny.run.path, "--language", language, "--reason", "kept") == []
+
+
+def test_inspect_needs_a_corpus(tiny, tmp_path):
+    folder = tiny.copy(tmp_path)
+    (folder.folder("corpus") / "record.json").unlink()
+    assert "corpus is not built" in _refused("corpus", "inspect", folder.path)
+
+
+# tokenizer
+
+
+def test_compare_puts_tokenizers_side_by_side(tiny):
+    paths = (tiny.run.path, tiny.run.folder("tuning"))
+    told = _json("tokenizer", "compare", *paths, "--parallel", tiny.home / "parallel")
+    assert told["sentences"] == 32
+    ours, same = told["tokenizers"]
+    assert set(ours) >= {
+        "name",
+        "vocabulary",
+        "mean",
+        "worst",
+        "worst_language",
+        "max_min",
+        "gini",
+        "english",
+        "languages",
+    }
+    assert {**ours, "name": ""} == {**same, "name": ""}
+    assert len(ours["languages"]) == 43
+    lines = _text("tokenizer", "compare", *paths, "--parallel", tiny.home / "parallel").splitlines()
+    assert lines[0] == "tokens a sentence, 32 sentences"
+    assert lines[1].split() == ["language", "tiny", "tuned"]
+    assert lines[2].split()[0] == ours["worst_language"]
+    assert len(lines) == 2 + 43 + 4
+
+
+def test_compare_refuses_what_is_no_tokenizer(tiny, tmp_path):
+    assert "no tokenizer.json here" in _refused("tokenizer", "compare", tmp_path, "--parallel", tiny.home / "parallel")
+    assert "no such folder" in _refused("tokenizer", "compare", tiny.run.path, "--parallel", tmp_path / "absent")
+
+
+# evaluate
+
+
+def test_evaluate_measures_a_folder_on_a_runs_text(tiny):
+    command = ("evaluate", tiny.run.folder("tuning"), "--run", tiny.run.path, "--resamples", "100")
+    told = _json(*command, "--languages", "mt,ka", "--parallel", tiny.home / "parallel")
+    assert told["model"] == "tuned"
+    for measure in ("bits_per_byte", "bits_per_sentence"):
+        assert set(told["measures"][measure]) == {"mt", "ka"}
+        assert all(value["low"] <= value["value"] <= value["high"] for value in told["measures"][measure].values())
+    assert told["measures"]["language_consistency"]["mt"]["n"] == 2
+    stage = json.loads((tiny.run.folder("evaluation") / "results.json").read_text("utf-8"))["models"][1]["measures"]
+    for tag in ("mt", "ka"):
+        assert told["measures"]["bits_per_sentence"][tag]["value"] == stage["bits_per_sentence"][tag]["value"]
+
+
+def test_evaluate_as_text_has_a_line_a_language(tiny):
+    command = (
+        "evaluate",
+        tiny.run.folder("model") / "base",
+        "--parallel",
+        tiny.home / "parallel",
+        "--resamples",
+        "100",
+    )
+    lines = _text(*command, "--languages", "mt,ka").splitlines()
+    assert lines[0] == "base"
+    assert lines[1].split("  ")[0] == "language"
+    assert re.match(r"mt +\d+\.\d+ \(\d+\.\d+–\d+\.\d+\)", lines[2])
+    assert lines[3].startswith("ka ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "name --parallel DIR, --run RUN, or both"),
+        (["--parallel", "/absent"], "no parallel text"),
+        (["--run", "/absent"], "no run here"),
+        (["--parallel", "{home}/parallel", "--languages", "xx"], "unknown language `xx`"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_bad_input(tiny, arguments, message):
+    arguments = [argument.format(home=tiny.home) for argument in arguments]
+    assert message in _refused("evaluate", tiny.run.folder("tuning"), *arguments)
+
+
+def test_evaluate_refuses_what_is_no_model(tiny, tmp_path):
+    assert "no model here" in _refused("evaluate", tmp_path, "--parallel", tiny.home / "parallel")
+
+
+# languages
+
+
+@pytest.mark.parametrize(("contract", "number"), [("eu24", 24), ("candidates", 9), ("europe", 43)])
+def test_languages_lists_a_contract(contract, number):
+    told = _json("languages", contract)
+    assert len(told) == number
+    assert all(row["tag"] and row["name"] and row["scripts"] and row["countries"] and row["source"] for row in told)
+    text = _text("languages", contract)
+    assert text.startswith(f"{contract}: {number} languages")
+    assert len(text.splitlines()) == 2 + number
+
+
+def test_languages_is_europe_when_none_is_named():
+    assert _json("languages") == _json("languages", "europe")
+    assert "unknown language contract `mars`" in _refused("languages", "mars")
+
+
+def test_identify_tells_the_language_of_every_line(tiny, tmp_path):
+    lines = [(tiny.home / "parallel" / f"{tag}.txt").read_text("utf-8").splitlines()[0] for tag in ("el", "ka", "en")]
+    (tmp_path / "text.txt").write_text("\n".join(lines), "utf-8")
+    (tmp_path / "text.jsonl").write_text("\n".join(json.dumps({"text": line}) for line in lines), "utf-8")
+    for name in ("text.txt", "text.jsonl"):
+        told = [json.loads(line) for line in _text("identify", tmp_path / name, "--json").splitlines()]
+        assert [each["language"] for each in told] == ["el", "ka", "en"]
+        for each in told:
+            assert each["top"][0] == [each["language"], each["probability"]]
+            assert len(each["top"]) == 3
+        assert [line.split("\t")[0] for line in _text("identify", tmp_path / name).splitlines()] == ["el", "ka", "en"]
+
+
+@pytest.mark.parametrize("line", ["{", "[]", "{}", "null", "[" * 50_000])
+def test_identify_refuses_lines_that_are_no_texts(tmp_path, line):
+    (tmp_path / "text.jsonl").write_text(f'{{"text": "a"}}\n{line}\n')
+    assert "line 2 is no JSON object with a field `text`" in _refused("identify", tmp_path / "text.jsonl")
+
+
+def test_identify_takes_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "noise.bin").write_bytes(bytes(range(256)) * 20)
+    assert _text("identify", tmp_path / "noise.bin", "--json")
+    assert "no such file" in _refused("identify", tmp_path / "absent")
+
+
+# trace
+
+
+def _words(tiny):
+    from openeurollm.corpus.document import rows
+
+    row = next(iter(rows(tiny.run.folder("corpus") / "mt" / "part-00000.parquet")))
+    return row, " ".join(re.findall(r"\w+", row["text"])[:12])
+
+
+def test_trace_names_the_document_that_holds_the_words(tiny, tmp_path, monkeypatch):
+    """In the run, and in the release inside it, by whatever path."""
+    row, words = _words(tiny)
+    run = tiny.copy(tmp_path).path
+    (span,) = _json("trace", run, words)
+    assert span["words"] == 12
+    assert span["documents"][0]["id"] == row["id"]
+    text = _text("trace", run, words)
+    assert row["url"] in text
+    assert row["licence"] in text
+    (run / "release").mkdir()
+    assert _json("trace", run / "release", words) == [span]
+    monkeypatch.chdir(run / "release")
+    assert _json("trace", ".", words) == [span]
+
+
+def test_trace_says_when_the_words_stand_nowhere(tiny):
+    assert "no run of 7 words" in _text("trace", tiny.run.path, "nowhere", "--least", "7")
+    assert _json("trace", tiny.run.path, "nowhere") == []
+
+
+def test_trace_refuses_a_folder_without_a_corpus(tmp_path):
+    assert "no training documents here" in _refused("trace", tmp_path, "words")
+
+
+# plan
+
+
+def test_plan_says_what_the_budget_takes(tiny):
+    command = ("plan", tiny.file, "--flop-per-s", "1e9", "--watts", "360", "--euros-per-kwh", "7")
+    told = _json(*command)
+    assert told == {"recipe": "tiny", "flop": 1e11, "flop_per_s": 1e9, "seconds": 100, "kwh": 0.01, "euros": 0.07}
+    text = _text(*command)
+    assert "100 s" in text
+    assert "0.0100 kWh" in text
+    assert "0.07 euros" in text
+
+
+def test_plan_measures_this_machine_when_no_speed_is_given(tiny):
+    told = _json("plan", tiny.file)
+    assert told["flop_per_s"] > 1e8
+    assert told["kwh"] is told["euros"] is None
+    assert "unknown, name --watts" in _text("plan", tiny.file)
+
+
+@pytest.mark.parametrize(
+    "figures", [["--flop-per-s", "0"], ["--flop-per-s", "nan"], ["--flop-per-s", "1", "--watts", "inf"]]
+)
+def test_plan_refuses_figures_that_are_none(tiny, figures):
+    assert "above zero" in _refused("plan", tiny.file, *figures)
