@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from openeurollm.engine import Engine, Reporter
 from openeurollm.ledger import RunFolder
 from openeurollm.recipe import Recipe, load
 
+settings.register_profile("loaded", deadline=None)  # a busy machine is no defect
+settings.load_profile("loaded")
+
 SAMPLE = Path(__file__).resolve().parent.parent / "sample"
-LANGUAGES = ("mt", "ga", "el", "ka", "en", "sr-Latn")
 RECIPE = """
 name = "tiny"
 languages = ["mt", "ga", "el", "ka", "en", "sr-Latn"]

@@ -3,7 +3,7 @@
 import io
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeVar
@@ -70,34 +70,41 @@ def _records(stream: IO[bytes], max_body: int) -> Iterator[Response]:
     A stretch of damage counts as one `corrupt` response, and reading goes on at the next record; a response that runs
     into the next record is damaged itself.
     """
-    start: int | None = 0
+    start = 0
     for _ in range(_MOST_DAMAGE):
-        stream.seek(start or 0)
-        # Not FastWARC's quirks mode: it passes over damage without a word, and over the record after it.
-        records = ArchiveIterator(stream, WarcRecordType.any_type, parse_http=False, stream_detect=False)
-        held, size = None, 0
-        while True:
-            record, sound = _tried(next, records, None)
-            if record is None:
-                break
-            if held:
-                yield held
-            start, size, held = record.stream_pos, record.content_length, _response(record, max_body)
-        damaged = held is not None and held.problem in ("corrupt", "truncated")
-        if sound and not damaged:
-            if held:
-                yield held
-            return
-        following = _next_mark(stream, (start or 0) + 1)
-        if held and following is not None and following < _end(stream, start or 0, size):
-            held, damaged = replace(held, body=b"", problem=held.problem or "corrupt"), True
-        if held:
-            yield held
-        if not damaged:
+        last, start, end, sound = yield from _until_damage(stream, start, max_body)
+        damaged = last is not None and last.problem in ("corrupt", "truncated")
+        following = None if sound and not damaged else _next_mark(stream, start + 1)
+        if last and following is not None and following < end:
+            last, damaged = replace(last, body=b"", problem=last.problem or "corrupt"), True
+        if last:
+            yield last
+        if not sound and not damaged:
             yield Response(problem="corrupt")
         if following is None:
             return
         start = following
+
+
+def _until_damage(
+    stream: IO[bytes], start: int, max_body: int
+) -> Generator[Response, None, tuple[Response | None, int, int, bool]]:
+    """The responses from `start` on, up to the last one before the end or before damage.
+
+    That one is returned, with where it begins and ends and whether the end was reached in good order.
+    """
+    stream.seek(start)
+    # Not FastWARC's quirks mode: it passes over damage without a word, and over the record after it.
+    records = ArchiveIterator(stream, WarcRecordType.any_type, parse_http=False, stream_detect=False)
+    last, size = None, 0
+    while True:
+        record, sound = _tried(next, records, None)
+        if record is None:
+            stream.seek(start)
+            return last, start, start + stream.read(_HEADERS).find(b"\r\n\r\n") + 4 + size, sound
+        if last:
+            yield last
+        start, size, last = record.stream_pos, record.content_length, _response(record, max_body)
 
 
 def _next_mark(stream: IO[bytes], place: int) -> int | None:
@@ -111,12 +118,6 @@ def _next_mark(stream: IO[bytes], place: int) -> int | None:
         place += len(data) - len(_MARK)
         data = data[-len(_MARK) :] + more
     return place + at
-
-
-def _end(stream: IO[bytes], start: int, size: int) -> int:
-    """Where the record that begins at `start` and has a block of `size` bytes ends."""
-    stream.seek(start)
-    return start + stream.read(_HEADERS).find(b"\r\n\r\n") + 4 + size
 
 
 def _tried(read: Callable[..., Value], *arguments: Any) -> tuple[Value | None, bool]:

@@ -10,7 +10,7 @@ from openeurollm.languages import languages
 
 PLACEHOLDERS = {"email": "<email>", "phone": "<phone>", "ip": "<ip>"}
 
-_EMAIL = re.compile(r"(?<![\w.+-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}[^\W\d_]{2,24}(?![\w@])")
+_EMAIL = re.compile(r"(?<![\w.+-])[\w.+%-]{1,64}@(?:[\w-]{1,63}\.){1,8}(?:xn--[\w-]{2,59}|[^\W\d_]{2,24})(?![\w@])")
 _IP4 = r"\d{1,3}(?:\.\d{1,3}){3}"
 _IP = re.compile(
     rf"(?<![\w.])(?:(?<![\da-fA-F:]:)(?:[\da-fA-F]{{0,4}}:){{2,7}}(?:{_IP4}|[\da-fA-F]{{0,4}})(?!:)|{_IP4})(?!\w|\.\d)"
