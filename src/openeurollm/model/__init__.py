@@ -68,6 +68,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         "flop_per_token": shape.flop_per_token,
         "matmul_flop_per_s": told["matmul_flop_per_s"],
         "final_loss": told["final_loss"],
+        "threads": told["threads"],
         "mixture": {
             tag: {
                 "share": round(share[tag], 5),

@@ -84,11 +84,17 @@ def train(decoder: Decoder, training: Training, work: Path, metrics: Path, engin
                 lines.flush()
             task.update(step + 1, window.words)
             if (step + 1) % training.checkpoint_steps == 0 and step + 1 < training.steps:
-                _save(work / "checkpoint.safetensors", decoder, opts, {"step": str(step + 1), **window.sums()})
+                position = {"step": str(step + 1), "threads": str(torch.get_num_threads()), **window.sums()}
+                _save(work / "checkpoint.safetensors", decoder, opts, position)
     if not all(bool(parameter.isfinite().all()) for parameter in decoder.parameters()):
         raise Failure(f"{training.title}: weights are no numbers after the last step; lower its rates in the recipe")
     decoder.eval()
-    return {"tokens": window.tokens, "final_loss": round(window.loss, 5), "matmul_flop_per_s": round(peak)}
+    return {
+        "tokens": window.tokens,
+        "final_loss": round(window.loss, 5),
+        "matmul_flop_per_s": round(peak),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _step(
@@ -178,7 +184,10 @@ def _save(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer], told:
 
 
 def _restore(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer]) -> dict[str, str]:
-    """Load a checkpoint where there is a good one; returns what it tells of the position, else nothing."""
+    """Load a checkpoint where there is a good one; returns what it tells of the position, else nothing.
+
+    One that was made with another number of threads is passed over: sums in another order are other bits.
+    """
     if not path.is_file():
         return {}
     try:
@@ -187,6 +196,8 @@ def _restore(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer]) ->
             tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError):
         return {}  # begin anew; the result is the same
+    if told.get("threads") != str(torch.get_num_threads()):
+        return {}
     weights = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
     decoder.load_state_dict(weights)
     for number, optimizer in enumerate(opts):

@@ -66,6 +66,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         "steps": steps,
         "tokens": told["tokens"],
         "final_loss": told["final_loss"],
+        "threads": told["threads"],
     }
 
 
