@@ -153,9 +153,7 @@ def test_text_files_are_documents(tmp_path):
 
 @pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.zst", "x.jsonl.gz"])
 def test_lines_are_documents(tmp_path, name):
-    pack = {".zst": ZSTD, ".gz": gzip.compress}.get(
-        name[-4:].removeprefix("l"), gzip.compress if name.endswith("gz") else bytes
-    )
+    pack = ZSTD if name.endswith(".zst") else gzip.compress if name.endswith(".gz") else bytes
     (tmp_path / name).write_bytes(pack(b"\xef\xbb\xbf" + TEN + b"\n \n" + TEN[:-1]))
     found = _read(source("jsonl", tmp_path), Corpus())
     assert [each.identity for each in found] == [f"d{n}" for n in range(10)] * 2
@@ -207,7 +205,7 @@ def test_a_line_of_forty_megabytes_is_passed_over(tmp_path, name):
     long = b'{"text": "' + b"x" * 40_000_000 + b'"}\n'
     data = TEN + long + TEN + long[:-1]
     (tmp_path / name).write_bytes(ZSTD(data) if name.endswith("zst") else data)
-    assert _problems(source("jsonl", tmp_path), Corpus()) == {"read": 20, "too_large": 2}
+    assert _problems(source("jsonl", tmp_path), Corpus(max_unpacking=100_000)) == {"read": 20, "too_large": 2}
 
 
 def test_a_cut_within_a_long_line_is_counted(tmp_path):
@@ -217,7 +215,7 @@ def test_a_cut_within_a_long_line_is_counted(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "kind"), [("x.jsonl.zst", "jsonl"), ("x.jsonl.gz", "jsonl"), ("x.txt.zst", "text")])
-@pytest.mark.parametrize("piece", [b" ", b"x", b'{"text": ""}\n'])
+@pytest.mark.parametrize("piece", [b" ", b"x"])
 def test_packed_lines_that_unpack_too_far_are_given_up(tmp_path, name, kind, piece):
     """200 MB in a few kB: the limit is 64 MiB for so small a file."""
     data = piece * (200_000_000 // len(piece))
@@ -310,7 +308,6 @@ def test_damaged_parquet_is_counted(tmp_path):
     _table(file, text=[os.urandom(200).hex() for _ in range(2_000)])
     whole = file.read_bytes()
     middle = bytearray(whole)
-    middle[len(whole) // 2 :][:500] = bytes(500)
     middle[len(whole) // 2 : len(whole) // 2 + 500] = bytes(500)
     for damaged in (whole[:-100], whole[: len(whole) // 2], b"", b"PAR1", b"no Parquet at all", bytes(middle)):
         file.write_bytes(damaged)

@@ -127,7 +127,12 @@ def test_every_language_has_every_number(tiny):
     base, tuned = (part["measures"] for part in results["models"])
     assert "language_consistency" not in base
     assert {found["n"] for found in tuned["language_consistency"].values()} == {2}
-    assert results["checks"]["held_out_in_training"] == {"documents": 6, "overlapping": 0, "found": []}
+    assert results["checks"]["held_out_in_training"] == {
+        "documents": 6,
+        "overlapping": 0,
+        "set_aside": 0,
+        "found": [],
+    }
     assert all(value["n"] == 32 for value in base["bits_per_sentence"].values())
 
 
@@ -210,11 +215,20 @@ def test_a_quoted_sentence_is_no_copy(tiny, tmp_path):
     assert held_out_in_training(folder.folder("corpus"), tiny.recipe.languages)["overlapping"] == 0
 
 
-def test_a_copy_stops_the_run_and_is_named(tiny, tmp_path):
+def test_a_copy_is_set_aside_and_its_blank_has_a_reason(tiny, tmp_path):
     folder = tiny.copy(tmp_path)
-    _plant(folder, "el", _held_out(folder, "el")["text"])
-    with pytest.raises(Failure, match=f"1 held-out documents stand in .* {_held_out(folder, 'el')['id']} .el."):
-        build(tiny.recipe, folder, tiny.engine)
+    copied = _held_out(folder, "el")
+    _plant(folder, "el", copied["text"])
+    counts, _ = build(tiny.recipe, folder, tiny.engine)
+    assert counts["el"] == {"scored": 0, "in_training": 1, "not_needed": 0}
+    results = read_json(folder.folder("evaluation") / "results.json")
+    check = results["checks"]["held_out_in_training"]
+    assert (check["documents"], check["set_aside"]) == (5, 1)
+    assert check["found"] == [{"id": copied["id"], "language": "el"}]
+    assert all("el" not in model["measures"]["bits_per_byte"] for model in results["models"])
+    coverage = read_json(folder.folder("evaluation") / "coverage.json")
+    assert coverage["bits_per_byte"]["el"] == "every held-out document stands in the training text"
+    assert coverage["bits_per_sentence"]["el"] == "measured"
 
 
 # What is read.

@@ -23,12 +23,14 @@ _OTHER = (
     r"|0\.\d+(?![\d.])"  # a fraction
 )
 _DIGITS, _END = r"[\d \t().\u00a0\u202f/-]", r"\d(?![\w/]|[.,-]\d)"
+_ALONE = r"(?<!\D\d\s)(?<!\D\d\d\s)(?<!\D\d\d\d\s)"
+"""Not a group of digits after others: tables are full of `14 097 1 402`."""
 _WORDS = (
     "tel|tél|tlf|tfn|mob|gsm|fax|faks|fón|ffôn|puh|matkap|tālr|guthán|sími"
     "|τηλ|κιν|φαξ|тел|моб|факс|ტელ|მობ|հեռ|բջջ|☎|📞"
 )
 """How words for a telephone, a mobile telephone and a fax begin in the languages of the contract."""
-_PHONE = re.compile(rf"(?<![\w.,/-])(?<!\d[./-]\s)(?!\(?(?:{_OTHER}))(?:\+|00|0|\(0){_DIGITS}{{6,34}}{_END}")
+_PHONE = re.compile(rf"(?<![\w.,/-])(?<!\d[./-]\s)(?!\(?(?:{_OTHER}))(?:\+|\(0|{_ALONE}0){_DIGITS}{{6,34}}{_END}")
 """Candidates only: an international or trunk prefix and enough digits. phonenumbers decides."""
 _CALLED = re.compile(
     rf"(?<!\w)((?:{_WORDS})\w{{0,12}}[^\w+(]{{0,4}})(?!{_OTHER})(\(?\d{_DIGITS}{{4,34}}{_END})", re.IGNORECASE

@@ -57,8 +57,10 @@ def card(papers: Papers) -> str:
 
 
 def lacking(papers: Papers) -> list[str]:
-    """Languages of the contract that have no training text or no bits per byte, and no gap that says why."""
-    measured = papers.evaluation.measure("tuned", "bits_per_byte")
+    """Languages of the contract that have no training text or no number of the evaluation, and no gap that says why."""
+    measured = {
+        tag for name in ("bits_per_byte", "bits_per_sentence") for tag in papers.evaluation.measure("tuned", name)
+    }
     return [
         tag
         for tag in tags(papers.recipe)
