@@ -284,7 +284,8 @@ def _toml_value(value: Any) -> str:
         return f"[{', '.join(_toml_value(item) for item in value)}]"
     if isinstance(value, float):
         return repr(value)
-    return json.dumps(value, ensure_ascii=False)  # strings, whole numbers and booleans are written as in JSON
+    # Strings, whole numbers and booleans are written as in JSON, but for one character that TOML wants escaped.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 __all__ = ["NAMES", "STAGES", "Counts", "Stage", "Step", "plan", "run", "to_toml"]

@@ -5,7 +5,7 @@ import re
 from functools import cache
 from typing import Any
 
-from lxml import etree  # type: ignore[import-untyped]
+from lxml import etree
 
 from openeurollm.recipe import Corpus
 
