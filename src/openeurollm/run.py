@@ -4,6 +4,7 @@ Each stage is built when it has no record, or when what it depends on differs fr
 the recipe, the files it reads, the outputs of earlier stages. A stage that comes out the same stops the change there.
 """
 
+import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,6 @@ from typing import Any
 from openeurollm.engine import Engine
 from openeurollm.errors import BadInput
 from openeurollm.ledger import (
-    Counts,
     Meter,
     Record,
     RunFolder,
@@ -278,8 +278,6 @@ def _write_table(table: Mapping[str, Any], name: str, lines: list[str]) -> None:
 
 
 def _toml_value(value: Any) -> str:
-    import json
-
     if isinstance(value, list):
         return f"[{', '.join(_toml_value(item) for item in value)}]"
     if isinstance(value, float):
@@ -288,4 +286,4 @@ def _toml_value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-__all__ = ["NAMES", "STAGES", "Counts", "Stage", "Step", "plan", "run", "to_toml"]
+__all__ = ["NAMES", "STAGES", "Stage", "Step", "plan", "run", "to_toml"]

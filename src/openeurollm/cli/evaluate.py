@@ -23,7 +23,6 @@ def evaluate(
     from openeurollm import evaluation
     from openeurollm.engine import Engine, Reporter
     from openeurollm.errors import BadInput
-    from openeurollm.evaluation.checks import held_out_in_training
     from openeurollm.evaluation.model import Model
     from openeurollm.languages import contract
     from openeurollm.ledger import open_run
@@ -36,9 +35,7 @@ def evaluate(
     questions: dict[str, list[str]] = {}
     if run is not None:
         folder = open_run(run)
-        corpus = folder.folder("corpus")
-        aside = {each["id"] for each in held_out_in_training(corpus, served)["found"]}
-        texts = evaluation.held_out(corpus, served, 50_000, aside)
+        texts, _ = evaluation.clean_held_out(folder.folder("corpus"), served, 50_000)
         asked = folder.folder("tuning") / "held-out.jsonl"
         questions = evaluation.read_questions(asked, served) if asked.is_file() else {}
     engine = Engine(reporter=Reporter(quiet=as_json))

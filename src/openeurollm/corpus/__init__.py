@@ -9,7 +9,7 @@ from openeurollm.corpus import gather, refine, sources
 from openeurollm.corpus.document import rows, write
 from openeurollm.engine import Engine
 from openeurollm.errors import BadInput, Failure
-from openeurollm.languages import languages
+from openeurollm.languages import languages, named
 from openeurollm.ledger import Counts, RunFolder, read_json, write_json
 from openeurollm.recipe import Recipe, tags
 
@@ -83,7 +83,7 @@ def _refined(tasks: list[refine.Task]) -> tuple[dict[str, int], dict[str, Counte
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     masked: dict[str, Counter[str]] = defaultdict(Counter)
     for task in tasks:
-        done = refine.done(task.folder)
+        done = read_json(task.folder / "done.json")
         read[task.shard.source] += done["read"]
         for total, part in ((counts, done["counts"]), (masked, done["masked"])):
             for tag, buckets in part.items():
@@ -113,9 +113,8 @@ def _check(recipe: Recipe, read: Mapping[str, int], counts: Mapping[str, Mapping
     for bucket, what in (("kept", "text to train on"), ("held_out", "second document to hold out")):
         lacking = [tag for tag in tags(recipe) if not counts.get(tag, {}).get(bucket) and tag not in recipe.gaps]
         if lacking:
-            names = ", ".join(f"{languages()[tag].name} ({tag})" for tag in lacking)
             raise Failure(
-                f"corpus: no {what} for {names}; add a source, or list the language in [gaps] with the reason"
+                f"corpus: no {what} for {named(lacking)}; add a source, or list the language in [gaps] with the reason"
             )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from openeurollm.corpus import duplicates
 from openeurollm.corpus.document import rows, write
-from openeurollm.corpus.refine import DROPPED
+from openeurollm.corpus.refine import DROPPED, EXCERPT
 from openeurollm.ledger import write_json
 from openeurollm.recipe import Corpus
 
@@ -145,7 +145,11 @@ def _parts(documents: Iterable[dict[str, Any]]) -> Iterator[Iterator[dict[str, A
 def _drops(task: Task, keys: list[_Key]) -> Iterator[dict[str, Any]]:
     for key, row in zip(keys, _documents(task), strict=True):
         if key.fate not in ("kept", "held_out"):
-            yield {**{name: row.get(name) for name in DROPPED.names}, "reason": key.fate, "excerpt": row["text"][:300]}
+            yield {
+                **{name: row.get(name) for name in DROPPED.names},
+                "reason": key.fate,
+                "excerpt": row["text"][:EXCERPT],
+            }
 
 
 def _summary(keys: list[_Key], task: Task) -> dict[str, Any]:

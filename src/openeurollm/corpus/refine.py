@@ -1,6 +1,5 @@
 """The first pass: a shard of records in, clean documents and counted drops out."""
 
-import json
 import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping
@@ -24,7 +23,8 @@ KEYED = pa.schema(
 """A document with what the search for duplicates needs beside it."""
 
 DROPPED = pa.schema([(name, pa.string()) for name in ("id", "url", "source", "language", "reason", "excerpt")])
-_EXCERPT = 300
+EXCERPT = 300
+"""Characters of a dropped document that are kept to look at."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def refine(task: Task) -> None:
             language, reason, row = _judge(found, task, robots)
             counts[language][reason or "refined"] += 1
             if row is None:
-                excerpt = "" if reason == "rights_reserved" else found.text[:_EXCERPT]
+                excerpt = "" if reason == "rights_reserved" else found.text[:EXCERPT]
                 dropped = (found.id, found.url, found.source, language, reason, excerpt)
                 tables.add("dropped", DROPPED, dict(zip(DROPPED.names, dropped, strict=True)))
             else:
@@ -154,9 +154,3 @@ class _Tables(ExitStack):
     def _flush(self, name: str) -> None:
         writer = self._writers[name]
         writer.write_table(pa.Table.from_pylist(self._rows.pop(name), writer.schema))
-
-
-def done(folder: Path) -> dict[str, Any]:
-    """The counts of a refined shard."""
-    found: dict[str, Any] = json.loads((folder / "done.json").read_text("utf-8"))
-    return found

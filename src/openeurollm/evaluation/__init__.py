@@ -18,7 +18,7 @@ from openeurollm.languages import languages
 from openeurollm.ledger import Counts, RunFolder, write_json
 from openeurollm.recipe import Recipe, tags
 
-__all__ = ["build", "evaluate", "held_out", "read_parallel", "read_questions"]
+__all__ = ["build", "clean_held_out", "evaluate", "held_out", "read_parallel", "read_questions"]
 
 
 def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
@@ -29,14 +29,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     """
     torch.set_num_threads(engine.workers)
     out, corpus = run.folder("evaluation"), run.folder("corpus")
-    aside = held_out_in_training(corpus, tags(recipe))
-    texts = held_out(corpus, tags(recipe), recipe.evaluation.held_out_bytes, {each["id"] for each in aside["found"]})
-    check = {
-        "documents": aside["documents"] - aside["overlapping"],
-        "overlapping": 0,
-        "set_aside": aside["overlapping"],
-        "found": aside["found"],
-    }
+    texts, check = clean_held_out(corpus, tags(recipe), recipe.evaluation.held_out_bytes)
     sentences = read_parallel(recipe.parallel, tags(recipe))
     questions = read_questions(run.folder("tuning") / "held-out.jsonl", tags(recipe))
     measured: list[dict[str, Any]] = []
@@ -60,7 +53,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         }
         for part in measured
     }
-    return _counts(corpus, texts, aside["found"]), {"mean": means, "checks": {"held_out_in_training": check}}
+    return _counts(corpus, texts, check["found"]), {"mean": means, "checks": {"held_out_in_training": check}}
 
 
 def _counts(
@@ -135,19 +128,43 @@ def read_questions(path: Path, served: Sequence[str]) -> dict[str, list[str]]:
     return {tag: questions for tag, questions in found.items() if questions}
 
 
-def held_out(
-    corpus: Path, served: Sequence[str], most_bytes: int, without: Set[str] = frozenset()
-) -> dict[str, list[str]]:
-    """The held-out documents of a corpus by language but for the ids `without`, up to about `most_bytes` of each."""
+def clean_held_out(corpus: Path, served: Sequence[str], most_bytes: int) -> tuple[dict[str, list[str]], dict[str, Any]]:
+    """The held-out documents that do not stand in the training text, as `held_out` gives them, and the check's record.
+
+    Of the record, `set_aside` counts the documents found in the training text, `found` names them, and `overlapping`
+    counts those of them that are scored all the same.
+    """
+    looked = held_out_in_training(corpus, served)
+    aside = {each["id"] for each in looked["found"]}
+    chosen = _chosen(corpus, served, most_bytes, aside)
+    check = {
+        "documents": looked["documents"] - looked["overlapping"],
+        "overlapping": sum(name in aside for documents in chosen.values() for name, _ in documents),
+        "set_aside": looked["overlapping"],
+        "found": looked["found"],
+    }
+    return {tag: [text for _, text in documents] for tag, documents in chosen.items()}, check
+
+
+def held_out(corpus: Path, served: Sequence[str], most_bytes: int) -> dict[str, list[str]]:
+    """The held-out documents of a corpus by language, up to about `most_bytes` of each."""
+    chosen = _chosen(corpus, served, most_bytes, frozenset())
+    return {tag: [text for _, text in documents] for tag, documents in chosen.items()}
+
+
+def _chosen(
+    corpus: Path, served: Sequence[str], most_bytes: int, without: Set[str]
+) -> dict[str, list[tuple[str, str]]]:
     found = {tag: _held_out(corpus / tag / "held-out.parquet", most_bytes, without) for tag in served}
     return {tag: documents for tag, documents in found.items() if documents}
 
 
-def _held_out(path: Path, most_bytes: int, without: Set[str]) -> list[str]:
-    """Held-out documents of a language up to about `most_bytes`; the last one is cut at a line end."""
+def _held_out(path: Path, most_bytes: int, without: Set[str]) -> list[tuple[str, str]]:
+    """Id and text of held-out documents of a language, up to about `most_bytes`; the last one is cut at a line end."""
+    documents: list[tuple[str, str]] = []
     if not path.is_file():
-        return []
-    documents, left = [], most_bytes
+        return documents
+    left = most_bytes
     for row in pq.read_table(path, columns=["id", "text"]).to_pylist():
         if row["id"] in without:
             continue
@@ -157,7 +174,7 @@ def _held_out(path: Path, most_bytes: int, without: Set[str]) -> list[str]:
             cut = text.encode("utf-8")[:left].decode("utf-8", "ignore")
             text = cut[: cut.rfind("\n")] if "\n" in cut else cut
         if text.strip():
-            documents.append(text)
+            documents.append((row["id"], text))
         left -= size
         if left <= 0:
             break

@@ -2,7 +2,7 @@
 
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ OVERLAP = 0.5
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 
 
-def held_out_in_training(corpus: Path, tags: tuple[str, ...]) -> dict[str, Any]:
+def held_out_in_training(corpus: Path, tags: Sequence[str]) -> dict[str, Any]:
     """How many held-out documents there are, how many of them overlap with training text, and which."""
     documents, found = 0, []
     for tag in tags:

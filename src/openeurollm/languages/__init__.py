@@ -1,6 +1,6 @@
 """The language contract, tags, and identification."""
 
-from openeurollm.languages.contract import Language, contract, contracts, languages, script_bytes
+from openeurollm.languages.contract import Language, contract, contracts, languages, named, script_bytes
 from openeurollm.languages.declaration import declaration
 from openeurollm.languages.identify import UNKNOWN, Answer, identify, normal_tag, script_of, scripts
 
@@ -13,6 +13,7 @@ __all__ = [
     "declaration",
     "identify",
     "languages",
+    "named",
     "normal_tag",
     "script_bytes",
     "script_of",

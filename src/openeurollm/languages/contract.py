@@ -1,7 +1,7 @@
 """The language contract: which languages a run promises to serve, read from `languages.toml`."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -84,3 +84,8 @@ def script_bytes(tag: str) -> float:
     Shares of a mixture are divided by it, so that a script of two or three bytes a letter gets as much text.
     """
     return float(_data()["scripts"][languages()[tag].scripts[0]]["bytes"])
+
+
+def named(tags: Iterable[str]) -> str:
+    """Languages as a message names them: `Maltese (mt), Irish (ga)`."""
+    return ", ".join(f"{languages()[tag].name} ({tag})" for tag in tags)

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 
 from openeurollm.engine import Engine
 from openeurollm.errors import Failure
-from openeurollm.languages import languages
+from openeurollm.languages import named
 from openeurollm.ledger import Counts, RunFolder
 from openeurollm.model import data, trainer
 from openeurollm.model.decoder import Decoder
@@ -96,5 +96,6 @@ def _encode(recipe: Recipe, run: RunFolder, engine: Engine, served: tuple[str, .
 def _every_language_is_served(recipe: Recipe, batches: data.Batches) -> None:
     lacking = [tag for tag in tags(recipe) if not batches.sequences.get(tag) and tag not in recipe.gaps]
     if lacking:
-        names = ", ".join(f"{languages()[tag].name} ({tag})" for tag in lacking)
-        raise Failure(f"model: the mixture has no text of {names}; raise [model] compute, or list them in [gaps]")
+        raise Failure(
+            f"model: the mixture has no text of {named(lacking)}; raise [model] compute, or list them in [gaps]"
+        )

@@ -71,7 +71,7 @@ def train(decoder: Decoder, training: Training, work: Path, metrics: Path, engin
     begin = int(told.get("step", 0))
     _cut(metrics, begin)
     peak = matmul_speed()
-    window = _Window(training, decoder, peak, told)
+    window = _Window(decoder, peak, told)
     with engine.reporter.task(training.title, training.steps) as task, open(metrics, "a", encoding="utf-8") as lines:
         for step in range(begin, training.steps):
             factor = schedule(step, training.steps, training.warmup, training.decay)
@@ -130,8 +130,8 @@ class _Window:
 
     every = 10
 
-    def __init__(self, training: Training, decoder: Decoder, peak: float, told: Mapping[str, str]) -> None:
-        self._flop, self._peak, self._title = decoder.shape.flop_per_token, peak, training.title
+    def __init__(self, decoder: Decoder, peak: float, told: Mapping[str, str]) -> None:
+        self._flop, self._peak = decoder.shape.flop_per_token, peak
         self.loss, self.words = 0.0, ""
         self._start()
         self._began, self._before = self._since, int(told.get("learnt", 0))

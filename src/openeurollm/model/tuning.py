@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tokenizers import Tokenizer
 
 from openeurollm.engine import Engine
 from openeurollm.errors import BadInput, Failure
-from openeurollm.languages import languages
+from openeurollm.languages import named
 from openeurollm.ledger import Counts, RunFolder, write_text
 from openeurollm.model import trainer
 from openeurollm.model.data import bytes_of_tokens
@@ -96,8 +97,9 @@ def _split(recipe: Recipe) -> tuple[dict[str, Counter[str]], list[Conversation],
 def _every_language_is_served(recipe: Recipe, counts: Mapping[str, Counter[str]]) -> None:
     lacking = [tag for tag in tags(recipe) if not counts.get(tag, Counter())["used"] and tag not in recipe.gaps]
     if lacking:
-        names = ", ".join(f"{languages()[tag].name} ({tag})" for tag in lacking)
-        raise Failure(f"tuning: no conversation in {names}; add some, or list the language in [gaps] with the reason")
+        raise Failure(
+            f"tuning: no conversation in {named(lacking)}; add some, or list the language in [gaps] with the reason"
+        )
 
 
 def read(path: Path) -> Iterator[tuple[str, list[dict[str, str]] | None]]:
@@ -149,13 +151,17 @@ def turns(tokenizer: Tokenizer) -> tuple[int, int]:
     return int(start), int(stop)
 
 
+@lru_cache(maxsize=2)  # a batch may end one epoch and begin the next
+def _order(seed: int, epoch: int, number: int) -> Ids:
+    return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(number)
+
+
 def _batch(examples: list[tuple[Ids, Ids]], rows: int, step: int, seed: int) -> tuple[Ids, Ids]:
     """The conversations of a step, padded on the right; every epoch is a fresh permutation."""
     chosen = []
     for place in range(step * rows, (step + 1) * rows):
         epoch, number = divmod(place, len(examples))
-        order = np.random.Generator(np.random.PCG64([seed, epoch])).permutation(len(examples))
-        chosen.append(examples[int(order[number])])
+        chosen.append(examples[int(_order(seed, epoch, len(examples))[number])])
     length = max(len(ids) for ids, _ in chosen) - 1
     inputs, targets = np.full((rows, length), 3, np.int64), np.full((rows, length), -100, np.int64)
     for row, (ids, wanted) in enumerate(chosen):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from openeurollm.errors import BadInput
-from openeurollm.languages import languages
+from openeurollm.languages import named
 from openeurollm.ledger import NAME, digest, read
 from openeurollm.ledger.results import MAX_BYTES
 from openeurollm.release.card import card, lacking
@@ -208,8 +208,7 @@ def _card(release: Folder) -> str:
 def _languages(release: Folder) -> str:
     missing = lacking(release.papers)
     if missing:
-        names = ", ".join(f"{languages()[tag].name} ({tag})" for tag in missing)
-        raise Wrong(f"neither text and a number nor a gap with its reason: {names}")
+        raise Wrong(f"neither text and a number nor a gap with its reason: {named(missing)}")
     return "every language of the contract has text and a number, or a gap with its reason"
 
 
