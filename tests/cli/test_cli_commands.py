@@ -269,12 +269,19 @@ def test_languages_lists_a_contract(contract, number):
     assert all(row["tag"] and row["name"] and row["scripts"] and row["countries"] and row["source"] for row in told)
     text = _text("languages", contract)
     assert text.startswith(f"{contract}: {number} languages")
-    assert len(text.splitlines()) == 2 + number
+    assert len(text.splitlines()) == 5 + number
+    assert all(row["speakers"] > 0 and row["speakers_source"] for row in told)
 
 
 def test_languages_is_europe_when_none_is_named():
     assert _json("languages") == _json("languages", "europe")
     assert "unknown language contract `mars`" in _refused("languages", "mars")
+
+
+def test_languages_are_named_in_any_language():
+    assert {row["tag"]: row["name"] for row in _json("languages", "eu24", "--in", "fi")}["mt"] == "malta"
+    assert "მალტური" in _text("languages", "eu24", "--in", "ka")
+    assert "`klingon` is no language tag" in _refused("languages", "--in", "klingon")
 
 
 def test_identify_tells_the_language_of_every_line(tiny, tmp_path):

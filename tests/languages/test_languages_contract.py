@@ -7,7 +7,7 @@ import langcodes
 import pytest
 
 from openeurollm.errors import BadInput
-from openeurollm.languages import contract, contracts, declaration, languages, script_bytes, scripts
+from openeurollm.languages import contract, contracts, declaration, languages, name, script_bytes, scripts
 
 EU24 = ["bg", "hr", "cs", "da", "nl", "en", "et", "fi", "fr", "de", "el", "hu"]
 EU24 += ["ga", "it", "lv", "lt", "mt", "pl", "pt", "ro", "sk", "sl", "es", "sv"]
@@ -35,11 +35,61 @@ def test_every_language_has_all_its_fields(tag):
     assert language.status == ("official" if tag in EU24 else "candidate" if tag in CANDIDATES else "neighbour")
     assert len(language.source) > 20
     assert re.fullmatch(r"\d{4}-\d\d-\d\d", language.date)
+    assert 50_000 < language.speakers < 500_000_000
+    assert len(language.speakers_source) > 8
 
 
 @pytest.mark.parametrize("tag", EU24 + CANDIDATES + NEIGHBOURS)
 def test_a_language_writes_its_own_name_in_its_own_script(tag):
     assert next(iter(scripts(languages()[tag].autonym))) == languages()[tag].scripts[0]
+
+
+@pytest.mark.parametrize(
+    ("tag", "locale", "said"),
+    [
+        ("mt", "en", "Maltese"),
+        ("mt", "mt", "Malti"),
+        ("mt", "ka", "მალტური"),
+        ("ka", "el", "Γεωργιανά"),
+        ("el", "ka", "ბერძნული"),
+        ("fi", "fi", "suomi"),
+        ("sr-Latn", "en", "Serbian (Latin)"),
+        ("sr-Cyrl", "sr-Cyrl", "српски (ћирилица)"),
+        ("nn", "nb", "norsk nynorsk"),
+        ("ru", "fi", "venäjä"),
+        ("mt", "en-IE", "Maltese"),
+        ("mt", "cnr", "malteški"),
+        ("cnr", "en", "Montenegrin"),
+        ("cnr", "cnr", "crnogorski"),
+        ("cnr", "fi", "Montenegrin"),
+    ],
+)
+def test_a_language_has_a_name_in_any_language(tag, locale, said):
+    assert name(tag, locale) == said
+
+
+@pytest.mark.parametrize("locale", EU24 + CANDIDATES + NEIGHBOURS)
+def test_every_language_has_a_name_of_its_own_in_every_language(locale):
+    """Montenegrin, which CLDR lacks, has its English one; CLDR calls Welsh by its English name in Dutch and Maltese."""
+    names = {tag: name(tag, locale) for tag in languages()}
+    assert len(set(names.values())) == len(names)
+    english = [tag for tag, said in names.items() if said == name(tag)]
+    if locale != "en":
+        assert set(english) - {"cy"} == ({"cnr"} if locale != "cnr" else set())
+
+
+@pytest.mark.parametrize(
+    ("tag", "locale", "message"),
+    [
+        ("xx", "en", "`xx` is no language tag (BCP-47), such as mt or sr-Latn"),
+        ("mt", "../en", "`../en` is no language tag (BCP-47), such as mt or sr-Latn"),
+        ("mt", "tlh", "there are no names of languages in `tlh`; try en"),
+    ],
+)
+def test_what_has_no_name_is_refused_in_words(tag, locale, message):
+    with pytest.raises(BadInput) as error:
+        name(tag, locale)
+    assert str(error.value) == message
 
 
 def test_tags_with_a_script_are_written_in_that_script():

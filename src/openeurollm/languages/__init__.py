@@ -1,8 +1,9 @@
 """The language contract, tags, and identification."""
 
-from openeurollm.languages.contract import Language, contract, contracts, languages, named, script_bytes
+from openeurollm.languages.contract import Language, contract, contracts, languages, name, named, script_bytes
 from openeurollm.languages.declaration import declaration
 from openeurollm.languages.identify import UNKNOWN, Answer, identify, normal_tag, script_of, scripts
+from openeurollm.languages.scores import identifier_scores
 
 __all__ = [
     "UNKNOWN",
@@ -11,8 +12,10 @@ __all__ = [
     "contract",
     "contracts",
     "declaration",
+    "identifier_scores",
     "identify",
     "languages",
+    "name",
     "named",
     "normal_tag",
     "script_bytes",

@@ -7,6 +7,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import langcodes
+
 from openeurollm.errors import BadInput
 
 
@@ -16,16 +18,27 @@ class Language:
 
     `tag` is BCP-47 (`sr-Latn` and `sr-Cyrl` are two languages), `scripts` are ISO 15924 codes, `countries` ISO 3166
     codes, `status` one of official, candidate, neighbour; `source` and `date` say where the status is laid down.
+    `speakers` is about how many have it as their first language, `speakers_source` who counted them.
     """
 
     tag: str
-    name: str
-    autonym: str
     scripts: tuple[str, ...]
     countries: tuple[str, ...]
     status: str
     source: str
     date: str
+    speakers: int
+    speakers_source: str
+
+    @property
+    def name(self) -> str:
+        """Its name in English."""
+        return name(self.tag)
+
+    @property
+    def autonym(self) -> str:
+        """Its name in the language itself."""
+        return name(self.tag, self.tag)
 
 
 @cache
@@ -40,13 +53,13 @@ def languages() -> dict[str, Language]:
     return {
         tag: Language(
             tag,
-            entry["name"],
-            entry["autonym"],
             tuple(entry["scripts"]),
             tuple(entry["countries"]),
             entry["status"],
             status[entry["status"]]["source"],
             status[entry["status"]]["date"],
+            entry["speakers"],
+            entry["speakers_source"],
         )
         for tag, entry in _data()["languages"].items()
     }
@@ -84,6 +97,32 @@ def script_bytes(tag: str) -> float:
     Shares of a mixture are divided by it, so that a script of two or three bytes a letter gets as much text.
     """
     return float(_data()["scripts"][languages()[tag].scripts[0]]["bytes"])
+
+
+@cache
+def name(tag: str, locale: str = "en") -> str:
+    """The name of a language in the language `locale`, both BCP-47, as Unicode CLDR has it.
+
+    A language that CLDR does not know (Montenegrin) is named as in `languages.toml`: in `locale` if that is there, else
+    in English. For a locale that CLDR has no names in, the closest by CLDR's own matching answers: Serbian in Latin
+    script for Montenegrin. Raises `BadInput` for what is no language tag, or a locale that no other comes close to.
+    """
+    from babel import Locale, UnknownLocaleError
+    from babel.localedata import locale_identifiers
+
+    for given in (tag, locale):
+        if not langcodes.tag_is_valid(given):
+            raise BadInput(f"`{given}` is no language tag (BCP-47), such as mt or sr-Latn")
+    closest = langcodes.closest_supported_match(locale, locale_identifiers())
+    if closest is None:
+        raise BadInput(f"there are no names of languages in `{locale}`; try en")
+    ours: dict[str, str] = _data()["languages"].get(tag, {}).get("names", {})
+    if ours:
+        return ours.get(locale, ours["en"])
+    try:
+        return str(Locale.parse(tag, sep="-").get_display_name(closest))
+    except UnknownLocaleError:
+        return str(Locale.parse(closest).languages.get(tag, tag))
 
 
 def named(tags: Iterable[str]) -> str:
