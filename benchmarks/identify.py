@@ -4,8 +4,8 @@
 
 DIR holds one file a language, one sentence a line, named by language tag (`bg.txt`, `sr-Latn.txt`) or as NTREX-128
 names them (`newstest2019-ref.bul.txt`). A document is ten lines in a row, a long document two hundred. F1 and shares
-are in per cent. Files of languages outside the contract show how often a tool answers with a language of the contract
-where none is right; the rest is `rejected`.
+are in [0, 1] with --json and in per cent in the table. Files of languages outside the contract show how often a tool
+answers with a language of the contract where none is right; the rest is `rejected`.
 
 Every tool runs in fresh processes of its own, one after another, on one thread: three to measure its start and its
 memory, one to answer. Peers are installed on first use, each into a virtual environment of its own under
@@ -124,9 +124,9 @@ def peak_memory_mb() -> float:
     `ru_maxrss` is the second choice: on Linux it starts from the memory of the process that started this one.
     """
     status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024 / 1e6
+    for line in status.read_text().splitlines() if status.exists() else ():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) * 1024 / 1e6
     import resource
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -251,9 +251,9 @@ def measure(tool: Tool, text: Text) -> dict[str, Any]:
     hbs = south_slavic(kinds["documents"][0], pairs["documents"])
     return {
         "version": version(tool),
-        "sentence_f1": round(mean(sentence.values()), 2),
-        "document_f1": round(mean(document.values()), 2),
-        "hbs_document_f1": round(mean(hbs.values()), 2) if hbs else None,
+        "sentence_f1": round(mean(sentence.values()), 4),
+        "document_f1": round(mean(document.values()), 4),
+        "hbs_document_f1": round(mean(hbs.values()), 4) if hbs else None,
         "hbs": hbs,
         "rejected": rejected(pairs),
         "mb_per_s": round(speed["documents"], 3),
@@ -321,10 +321,10 @@ Pairs = list[tuple[str, str]]
 
 
 def f1(pairs: Pairs) -> dict[str, float]:
-    """F1 of every label that some text has, in per cent."""
+    """F1 of every label that some text has."""
     true, answered = Counter(tag for tag, _ in pairs), Counter(answer for _, answer in pairs)
     right = Counter(tag for tag, answer in pairs if tag == answer)
-    return {tag: round(200 * right[tag] / (true[tag] + answered[tag]), 2) for tag in true}
+    return {tag: round(2 * right[tag] / (true[tag] + answered[tag]), 4) for tag in true}
 
 
 def south_slavic(tags: list[str], pairs: Pairs) -> dict[str, float] | None:
@@ -341,7 +341,7 @@ def rejected(pairs: dict[str, Pairs]) -> dict[str, Any] | None:
     contract = {pooled(tag) for tag in languages()}
 
     def share(some: Iterable[tuple[str, str]]) -> float:
-        return round(100 * mean(answer not in contract for _, answer in some), 2)
+        return round(mean(answer not in contract for _, answer in some), 4)
 
     sentences, documents = pairs["other sentences"], pairs["other documents"]
     if not sentences:
@@ -378,11 +378,11 @@ def compare(tools: list[Tool], text: Text, about: dict[str, Any]) -> dict[str, A
 
 
 ROWS: dict[str, Callable[[dict[str, Any]], str]] = {
-    "sentence F1": lambda tool: f"{tool['sentence_f1']:.1f}",
-    "document F1": lambda tool: f"{tool['document_f1']:.1f}",
-    "bs, hr, sr-Latn document F1": lambda tool: f"{tool['hbs_document_f1']:.1f}" if tool["hbs"] else "–",
-    "rejected sentences": lambda tool: f"{tool['rejected']['sentence']:.1f}" if tool["rejected"] else "–",
-    "rejected documents": lambda tool: f"{tool['rejected']['document']:.1f}" if tool["rejected"] else "–",
+    "sentence F1, %": lambda tool: f"{100 * tool['sentence_f1']:.1f}",
+    "document F1, %": lambda tool: f"{100 * tool['document_f1']:.1f}",
+    "bs, hr, sr-Latn document F1, %": lambda tool: f"{100 * tool['hbs_document_f1']:.1f}" if tool["hbs"] else "–",
+    "rejected sentences, %": lambda tool: f"{100 * tool['rejected']['sentence']:.1f}" if tool["rejected"] else "–",
+    "rejected documents, %": lambda tool: f"{100 * tool['rejected']['document']:.1f}" if tool["rejected"] else "–",
     "MB/s, documents": lambda tool: f"{tool['mb_per_s']:.2f}",
     "MB/s, long documents": lambda tool: f"{tool['long_mb_per_s']:.2f}",
     "memory, MB": lambda tool: f"{tool['memory_mb']:.0f}",
@@ -438,7 +438,7 @@ def show_ours(console: Any, ran: dict[str, dict[str, Any]]) -> None:
     table = Table("language", *(f"{name}" for name in ran), title="Weakest ten of ours, F1 of sentences / documents")
     for tag in sorted(languages, key=lambda tag: languages[tag]["sentence"])[:10]:
         each = [figures["languages"][tag] for figures in ran.values()]
-        table.add_row(tag, *(f"{found['sentence']:.1f} / {found['document']:.1f}" for found in each))
+        table.add_row(tag, *(f"{100 * found['sentence']:.1f} / {100 * found['document']:.1f}" for found in each))
     console.print(table)
     for unit, pairs in ran["ours"]["confusions"].items():
         listed = ", ".join(f"{tag} as {answer} {count}" for tag, answer, count in pairs)
