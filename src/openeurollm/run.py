@@ -16,6 +16,7 @@ from typing import Any
 from openeurollm.engine import Engine
 from openeurollm.errors import BadInput
 from openeurollm.ledger import (
+    NAME,
     Meter,
     Record,
     RunFolder,
@@ -26,10 +27,10 @@ from openeurollm.ledger import (
     files_below,
     host,
     outputs,
-    remove,
     write_text,
 )
-from openeurollm.recipe import Recipe, tags
+from openeurollm.ledger.results import Results, checked
+from openeurollm.recipe import Recipe, falls, previous_shares, prove, shares, tags
 
 
 @dataclass(frozen=True)
@@ -51,14 +52,22 @@ STAGES = (
     Stage(
         "evaluation",
         "openeurollm.evaluation",
-        ("evaluation", "seed"),
+        ("evaluation", "seed", "gaps"),
         ("corpus", "tokenizer", "model", "tuning"),
         ("parallel",),
     ),
     Stage(
-        "release", "openeurollm.release", ("release", "name"), ("corpus", "tokenizer", "model", "tuning", "evaluation")
+        "release",
+        "openeurollm.release",
+        ("release", "name", "gaps"),
+        ("corpus", "tokenizer", "model", "tuning", "evaluation"),
     ),
-    Stage("board", "openeurollm.board", ("name",), ("corpus", "tokenizer", "model", "tuning", "evaluation", "release")),
+    Stage(
+        "board",
+        "openeurollm.board",
+        ("name", "gaps"),
+        ("corpus", "tokenizer", "model", "tuning", "evaluation", "release"),
+    ),
 )
 NAMES = tuple(stage.name for stage in STAGES)
 _ROOMS_BELOW = ("languages", "recipe", "ledger", "engine")
@@ -107,7 +116,7 @@ def run(
                 engine.reporter.say(f"[bold]{stage.name}[/bold]: {step.why}")
                 _build(stage, recipe, folder, engine, files)
             else:
-                remove(folder.work(stage.name))  # a kill between the record and clearing its scratch space leaves it
+                folder.clear(stage.name)  # a kill between the record and clearing its scratch space leaves it
             done.append(step)
         if not (folder.path / ".work").is_dir() or not any((folder.path / ".work").iterdir()):
             shutil.rmtree(folder.path / ".work", ignore_errors=True)
@@ -121,6 +130,8 @@ def _asked(recipe: Recipe, until: str | None, again: Sequence[str]) -> tuple[tup
     stages, files = _until(until), _Inputs(recipe)
     for stage in stages:
         files.check(stage)
+        if stage.name == "model":
+            previous_shares(recipe)
     return stages, files
 
 
@@ -147,9 +158,20 @@ def _step(stage: Stage, recipe: Recipe, run: RunFolder, files: "_Inputs", again:
     broken = damage(run.folder(stage.name), record)
     if broken:
         return Step(stage.name, True, f"its file {broken}")
+    _keeps_the_contract(stage, recipe, run, record)
     if record.code != _code(stage):
         return Step(stage.name, False, f"built, by other code than today's; --again {stage.name} builds it anew")
     return Step(stage.name, False, "built")
+
+
+def _keeps_the_contract(stage: Stage, recipe: Recipe, run: RunFolder, record: Record) -> None:
+    """Raises `Failure` where a stage that is built does not give what the recipe now promises: a gap has closed, or the
+    mixture is compared with another.
+    """
+    where = str(run.folder(stage.name) / NAME)
+    prove(recipe, stage.name, checked(Results, record.results, where).contract.figures)
+    if stage.name == "model":
+        falls(recipe, run, shares(record, where))
 
 
 def _build(stage: Stage, recipe: Recipe, folder: RunFolder, engine: Engine, files: "_Inputs") -> None:
@@ -177,13 +199,18 @@ def _build(stage: Stage, recipe: Recipe, folder: RunFolder, engine: Engine, file
 
 
 def _parameters(stage: Stage, recipe: Recipe) -> dict[str, Any]:
-    """The recipe's tables that the stage depends on; paths are left out, the digests of their files stand for them."""
+    """The recipe's tables that the stage depends on.
+
+    Paths are left out, the digests of their files stand for them; so is what only says whether the run may go on.
+    """
     raw = recipe.model_dump(mode="json")
     for source in raw["sources"].values():
         if source["kind"] != "huggingface":
             source.pop("path")
     raw["tuning"].pop("conversations")
-    return {"languages": list(tags(recipe)), "gaps": raw["gaps"], **{table: raw[table] for table in stage.tables}}
+    for key in ("previous", "largest_fall", "falls"):
+        raw["mixture"].pop(key)
+    return {"languages": list(tags(recipe)), **{table: raw[table] for table in stage.tables}}
 
 
 class _Inputs:

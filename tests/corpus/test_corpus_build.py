@@ -136,10 +136,13 @@ def test_a_language_without_text_stops_the_run_unless_it_is_a_gap(corpus, tmp_pa
         corpus("jsonl", file, 'languages=["en", "mt", "sr-Latn"]')
     assert str(error.value) == (
         "corpus: no text to train on for Maltese (mt), Serbian (Latin) (sr-Latn); "
-        "add a source, or list the language in [gaps] with the reason"
+        "add a source, or list them in [gaps] with the reason"
     )
     folder = corpus("jsonl", file, 'languages=["en", "mt"]', 'gaps.mt="none was found"')
     assert set(folder.need("corpus").counts) == {"en"}
+    contract = folder.need("corpus").results["contract"]
+    assert contract["exceptions"] == {"mt": "none was found"}
+    assert contract["figures"]["text to train on"] == {"en": folder.need("corpus").counts["en"]["kept"], "mt": 0}
     assert not (folder.folder("corpus") / "mt").exists()
 
 

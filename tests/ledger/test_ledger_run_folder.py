@@ -96,6 +96,20 @@ def test_a_finished_stage_leaves_no_scratch(tmp_path):
     assert not run.work("board").exists()
 
 
+def test_the_record_that_is_replaced_is_kept_until_the_stage_is_whole(tmp_path):
+    run = RunFolder(tmp_path)
+    for seed in (1, 2):
+        run.begin("board", f"key {seed}")
+        assert run.record("board") is None
+        assert (run.replaced("board") is None) == (seed == 1)
+        run.begin("board", "another key")
+        run.begin("board", "another key")
+        assert seed == 1 or run.replaced("board").parameters == {"seed": 1}
+        run.end("board", Record(stage="board", parameters={"seed": seed}, inputs={}, outputs={}))
+        assert run.replaced("board") is None
+    assert list((tmp_path / ".work").iterdir()) == []
+
+
 def test_a_missing_stage_is_bad_input_that_says_what_builds_it(tmp_path):
     for stage in FOLDERS:
         with pytest.raises(BadInput, match=f"{stage} is not built; `openeurollm run` builds it"):

@@ -145,7 +145,7 @@ def test_a_language_without_conversations_stops_the_run_and_is_named(tiny, tmp_p
     kept = [line for line in _lines(tiny) if json.loads(line)["language"] not in ("mt", "ka")]
     (tmp_path / "chat.jsonl").write_text("\n".join(kept), "utf-8")
     settings = f"tuning.conversations={tmp_path}/chat.jsonl"
-    with pytest.raises(Failure, match=r"no conversation in Maltese \(mt\), Georgian \(ka\)"):
+    with pytest.raises(Failure, match=r"no conversation to learn from for Maltese \(mt\), Georgian \(ka\)"):
         build(tiny.change(settings), folder, tiny.engine)
     build(tiny.change(settings, "gaps.mt='none yet'", "gaps.ka='none yet'"), folder, tiny.engine)
 

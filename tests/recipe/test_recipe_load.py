@@ -106,7 +106,14 @@ def test_a_mistyped_key_is_answered_with_the_one_that_was_meant(file):
         ("name='../up'", "`name`: string should match pattern '^[a-z0-9][a-z0-9._-]{0,63}$' (it is '../up')"),
         ("release.contact=''", "`contact` in [release]: string should have at least 1 character (it is '')"),
         ("gaps.mt=5", "`mt` in [gaps]: input should be a valid string (it is 5)"),
+        ("gaps.mt=''", "`mt` in [gaps]: string should have at least 1 character (it is '')"),
         ("gaps.de='why'", "`de` in [gaps] is not in the recipe's languages"),
+        ("mixture.falls.de='why'", "`de` in [mixture.falls] is not in the recipe's languages"),
+        ("mixture.falls.mt=''", "`mt` in [mixture.falls]: string should have at least 1 character (it is '')"),
+        (
+            "mixture.largest_fall=0.5",
+            "`largest_fall` in [mixture]: input should be greater than or equal to 1 (it is 0.5)",
+        ),
         ("languages=5", "`languages`: give the name of a contract or a list of language tags (it is 5)"),
         ("languages=[1]", "`languages`: give the name of a contract or a list of language tags"),
         (
@@ -186,7 +193,9 @@ def test_an_editor_may_put_a_byte_order_mark_before_it(file):
 
 def test_paths_in_the_file_start_at_the_file(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    file.write_text(f"{RECIPE}\n[mixture]\nprevious = '../runs/before'\n", "utf-8")
     recipe = load(Path("recipes/small.toml"))
+    assert recipe.mixture.previous == tmp_path / "runs" / "before"
     assert recipe.sources["web"].path == tmp_path / "recipes" / "pages" / "web.warc.gz"
     assert recipe.parallel == tmp_path / "recipes" / "parallel"
     assert recipe.tuning.conversations == tmp_path / "recipes" / "chat.jsonl"
@@ -194,6 +203,7 @@ def test_paths_in_the_file_start_at_the_file(file, tmp_path, monkeypatch):
 
 def test_paths_in_settings_start_where_the_user_is(file, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    assert load(file, ["mixture.previous=runs/before"]).mixture.previous == tmp_path / "runs" / "before"
     recipe = load(file, ["sources.web.path=there/x.warc", "parallel=p", f"tuning.conversations={os.devnull}"])
     assert recipe.sources["web"].path == tmp_path / "there" / "x.warc"
     assert recipe.parallel == tmp_path / "p"

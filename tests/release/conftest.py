@@ -36,6 +36,9 @@ licence = "CC0-1.0"
 publisher = "United Nations"
 obtained = "package gflanguages"
 
+[mixture]
+previous = "{home}/runs/before"
+
 [tuning]
 conversations = "{home}/conversations"
 licence = "CC0-1.0"

@@ -203,7 +203,7 @@ def test_a_language_without_a_number_or_a_gap_is_refused(copied: Made) -> None:
     recipe, run = copied
     path = run.path / "recipe.toml"
     path.write_text(path.read_text("utf-8").replace('nb = "no source yet"', ""), "utf-8")
-    with pytest.raises(Failure, match=r"neither text and a number nor a gap with its reason: Norwegian Bokmål \(nb\)"):
+    with pytest.raises(Failure, match=r"no text in the card for Norwegian Bokmål \(nb\)"):
         build(recipe, run, engine())
 
 

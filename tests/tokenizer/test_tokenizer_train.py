@@ -125,7 +125,9 @@ def test_the_stage_counts_documents_and_reports_its_fairness(tiny):
     }
     fairness = read_json(tiny.run.folder("tokenizer") / "fairness.json")
     told = fairness["tokenizers"][0]
-    assert record.results == {name: told[name] for name in record.results}
+    contract = record.results["contract"]
+    assert {**record.results, "contract": None} == {name: told.get(name) for name in record.results}
+    assert contract["figures"]["tokens a sentence"] == told["languages"]
     assert set(told["languages"]) == set(tiny.recipe.languages)
     assert told["vocabulary"] == 800
     assert fairness["sentences"] == 32
@@ -137,6 +139,6 @@ def test_a_language_without_parallel_text_stops_the_run_and_is_named(tiny, tmp_p
     for tag in ("mt", "el", "ka", "en", "sr-Latn"):
         (tmp_path / "parallel" / f"{tag}.txt").write_text("one line\n")
     recipe = tiny.change(f"parallel={tmp_path}/parallel")
-    with pytest.raises(Failure, match=r"no parallel text for Irish \(ga\.txt\)"):
+    with pytest.raises(Failure, match=r"no tokens a sentence for Irish \(ga\); add TAG.txt to the parallel text"):
         build(recipe, folder, tiny.engine)
     build(tiny.change(f"parallel={tmp_path}/parallel", "gaps.ga='not translated yet'"), folder, tiny.engine)

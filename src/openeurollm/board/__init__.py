@@ -8,7 +8,7 @@ from openeurollm.board.page import page
 from openeurollm.board.report import report
 from openeurollm.engine import Engine
 from openeurollm.ledger import Counts, RunFolder, write_json, write_text
-from openeurollm.recipe import Recipe, tags
+from openeurollm.recipe import Recipe, prove, tags
 
 
 def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
@@ -18,7 +18,8 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     write_text(folder / "index.html", page([found]))
     write_json(folder / "index.json", asdict(found))
     counts = {tag: {"gap" if tag in recipe.gaps else "shown": 1} for tag in tags(recipe)}
-    return counts, {"languages": found.languages, "served": found.served}
+    proof = prove(recipe, "board", {"row on the page": {row.tag: 1 for row in found.by_language}})
+    return counts, {"languages": found.languages, "served": found.served, "contract": proof}
 
 
 __all__ = ["Facts", "build", "facts", "page", "report"]

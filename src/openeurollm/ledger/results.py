@@ -93,6 +93,24 @@ class Statement(Part):
         return digest_of(self.outputs)
 
 
+class Contract(Part):
+    """The proof that a stage serves each language of the recipe.
+
+    `figures` has, by what the stage gives a language, how much each got: documents of the corpus, tokens a sentence of
+    the tokenizer, bytes of the mixture, conversations of the tuning, bits a sentence of the evaluation. `exceptions`
+    are languages that lack one, or whose share of the mixture fell far, with the reason.
+    """
+
+    figures: Annotated[dict[str, dict[str, Amount]], Field(min_length=1)]
+    exceptions: dict[str, str]
+
+
+class Results(Part):
+    """What every stage reports, whatever else it does."""
+
+    contract: Contract
+
+
 class Size(Part):
     """Documents of a language, their bytes in UTF-8 and their characters (code points)."""
 

@@ -48,11 +48,23 @@ class RunFolder:
             raise BadInput(f"{self.path}: {stage} is not built; `openeurollm run` builds it")
         return record
 
+    def replaced(self, stage: str) -> Record | None:
+        """The record of the build that the one under way replaces, or None where there was none."""
+        return read(self._replaced(stage))
+
+    def _replaced(self, stage: str) -> Path:
+        return self.path / ".work" / f"{stage}.replaced"
+
     def begin(self, stage: str, key: str) -> None:
-        """Make the stage's folders ready: empty, or as a killed attempt with the same `key` left them."""
+        """Make the stage's folders ready: empty, or as a killed attempt with the same `key` left them.
+
+        A record that is there is kept as the one replaced, over any number of attempts, until the stage is whole.
+        """
         mark = self.work(stage) / "key"
+        if (self.folder(stage) / NAME).is_file():
+            self._replaced(stage).mkdir(parents=True, exist_ok=True)
+            os.replace(self.folder(stage) / NAME, self._replaced(stage) / NAME)
         if mark.is_file() and mark.read_text("utf-8") == key and self.folder(stage).is_dir():
-            (self.folder(stage) / NAME).unlink(missing_ok=True)
             remove_partial(self.work(stage))
             remove_partial(self.folder(stage))
             return
@@ -76,7 +88,12 @@ class RunFolder:
     def end(self, stage: str, record: Record) -> None:
         """Write the record, which makes the stage whole, and clear its scratch space."""
         record.write(self.folder(stage))
+        self.clear(stage)
+
+    def clear(self, stage: str) -> None:
+        """Remove what only a build under way needs."""
         remove(self.work(stage))
+        remove(self._replaced(stage))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

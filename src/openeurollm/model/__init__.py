@@ -6,31 +6,37 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from openeurollm.engine import Engine
-from openeurollm.errors import Failure
-from openeurollm.languages import named
 from openeurollm.ledger import Counts, RunFolder
 from openeurollm.model import data, trainer
 from openeurollm.model.decoder import Decoder
 from openeurollm.model.export import export
 from openeurollm.model.shape import derive
-from openeurollm.recipe import Recipe, tags
+from openeurollm.recipe import Recipe, falls, prove
 
 __all__ = ["build"]
 
 
 def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
-    """Encode the corpus, derive the shape, train, and write `base/` as a Hugging Face folder."""
+    """Encode the corpus, derive the shape, train, and write `base/` as a Hugging Face folder.
+
+    Raises `Failure` before the training where the mixture has nothing of a language of the contract, or a language's
+    share of it fell too far.
+    """
     trainer.prepare(engine.workers)
     text_bytes = {tag: part["bytes"] for tag, part in run.need("corpus").results["text"].items() if part["bytes"]}
     tokens = _encode(recipe, run, engine, tuple(text_bytes))
     lengths = {tag: len(ids) for tag, ids in tokens.items()}
     tokenizer = Tokenizer.from_file(str(run.folder("tokenizer") / "tokenizer.json"))
     shape, total = derive(recipe.model, tokenizer.get_vocab_size(), sum(lengths.values()), recipe.mixture.max_epochs)
-    share = data.shares(text_bytes, recipe.mixture.temperature)
-    wanted = data.budget(total, share, text_bytes, lengths, recipe.mixture.max_epochs)
+    wished = data.shares(text_bytes, recipe.mixture.temperature)
+    wanted = data.budget(total, wished, text_bytes, lengths, recipe.mixture.max_epochs)
     rows = max(1, recipe.model.batch_tokens // shape.context)
     batches = data.Batches(tokens, wanted, shape.context, rows, recipe.seed)
-    _every_language_is_served(recipe, batches)
+    trained = {tag: number * shape.context for tag, number in batches.sequences.items()}
+    sizes = {tag: round(number * text_bytes[tag] / lengths[tag]) for tag, number in trained.items()}
+    share = data.shares(sizes, 1.0)
+    proof = prove(recipe, "model", {"text in the mixture": sizes})
+    proof["exceptions"] |= falls(recipe, run, share)
     decoder = Decoder(shape, recipe.seed)
     flop = batches.steps * rows * shape.context * shape.flop_per_token
     minutes = flop / (0.5 * trainer.matmul_speed()) / 60
@@ -43,7 +49,6 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         ids = batches.batch(step)
         return ids[:, :-1], ids[:, 1:]
 
-    sizes = data.bytes_of_tokens(tokenizer)
     model = recipe.model
     training = trainer.Training(
         "train the base model",
@@ -54,7 +59,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         model.warmup,
         model.decay,
         model.checkpoint_steps,
-        sizes,
+        data.bytes_of_tokens(tokenizer),
     )
     told = trainer.train(decoder, training, run.work("model"), run.folder("model") / "metrics.jsonl", engine)
     export(decoder, run.folder("model") / "base", run.folder("tokenizer"), end=0)
@@ -72,12 +77,13 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         "mixture": {
             tag: {
                 "share": round(share[tag], 5),
-                "bytes": round(batches.sequences[tag] * shape.context * text_bytes[tag] / lengths[tag]),
-                "tokens": batches.sequences[tag] * shape.context,
-                "epochs": round(batches.sequences[tag] * shape.context / lengths[tag], 3),
+                "bytes": sizes[tag],
+                "tokens": trained[tag],
+                "epochs": round(trained[tag] / lengths[tag], 3),
             }
-            for tag in batches.sequences
+            for tag in trained
         },
+        "contract": proof,
     }
 
 
@@ -91,11 +97,3 @@ def _encode(recipe: Recipe, run: RunFolder, engine: Engine, served: tuple[str, .
     for _ in engine.map("encode the corpus", data.encode, tasks):
         pass
     return data.shards(folder, served)
-
-
-def _every_language_is_served(recipe: Recipe, batches: data.Batches) -> None:
-    lacking = [tag for tag in tags(recipe) if not batches.sequences.get(tag) and tag not in recipe.gaps]
-    if lacking:
-        raise Failure(
-            f"model: the mixture has no text of {named(lacking)}; raise [model] compute, or list them in [gaps]"
-        )

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from openeurollm.engine import Engine
-from openeurollm.errors import BadInput, Failure
-from openeurollm.languages import named
+from openeurollm.errors import BadInput
 from openeurollm.ledger import Counts, RunFolder, write_text
 from openeurollm.model import trainer
 from openeurollm.model.data import bytes_of_tokens
 from openeurollm.model.export import export, load
-from openeurollm.recipe import Recipe, tags
+from openeurollm.recipe import Recipe, prove
 
 _MAX_LINE = 1_000_000
 _ROLES = ("system", "user", "assistant")
@@ -47,7 +46,8 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         counts[tag]["used" if fits else "too_long"] += 1
         if fits:
             examples.append((ids, targets))
-    _every_language_is_served(recipe, counts)
+    used = {tag: buckets["used"] for tag, buckets in counts.items()}
+    proof = prove(recipe, "tuning", {"conversation to learn from": used})
     rows = max(1, tuning.batch_tokens // decoder.shape.context)
     steps = max(1, round(tuning.epochs * len(examples) / rows))
 
@@ -62,12 +62,13 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     _, stop = turns(tokenizer)
     export(decoder, out, run.folder("tokenizer"), end=stop)
     return {tag: dict(buckets) for tag, buckets in counts.items()}, {
-        "conversations": {tag: buckets["used"] for tag, buckets in counts.items()},
+        "conversations": used,
         "licence": tuning.licence,
         "steps": steps,
         "tokens": told["tokens"],
         "final_loss": told["final_loss"],
         "threads": told["threads"],
+        "contract": proof,
     }
 
 
@@ -92,14 +93,6 @@ def _split(recipe: Recipe) -> tuple[dict[str, Counter[str]], list[Conversation],
         held_out += conversations[keep:]
         counts[tag]["held_out"] = len(conversations) - keep
     return counts, learnt, held_out
-
-
-def _every_language_is_served(recipe: Recipe, counts: Mapping[str, Counter[str]]) -> None:
-    lacking = [tag for tag in tags(recipe) if not counts.get(tag, Counter())["used"] and tag not in recipe.gaps]
-    if lacking:
-        raise Failure(
-            f"tuning: no conversation in {named(lacking)}; add some, or list the language in [gaps] with the reason"
-        )
 
 
 def read(path: Path) -> Iterator[tuple[str, list[dict[str, str]] | None]]:

@@ -1,5 +1,6 @@
-"""The recipe: its schema, loading it, and messages that say what to fix."""
+"""The recipe: its schema, loading it, messages that say what to fix, and what it promises its languages."""
 
+from openeurollm.recipe.contract import falls, lacking, previous_shares, prove, shares
 from openeurollm.recipe.load import load, tags
 from openeurollm.recipe.schema import (
     Corpus,
@@ -25,6 +26,11 @@ __all__ = [
     "Source",
     "Tokenizer",
     "Tuning",
+    "falls",
+    "lacking",
     "load",
+    "previous_shares",
+    "prove",
+    "shares",
     "tags",
 ]

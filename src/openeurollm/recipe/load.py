@@ -30,9 +30,10 @@ def load(path: Path, settings: Iterable[str] = ()) -> Recipe:
     except ValidationError as error:
         raise BadInput("\n".join(f"{path}: {_explain(detail)}" for detail in error.errors())) from None
     tags = contract(recipe.languages)
-    stray = [tag for tag in recipe.gaps if tag not in tags]
-    if stray:
-        raise BadInput(f"{path}: `{stray[0]}` in [gaps] is not in the recipe's languages")
+    for table, excused in (("gaps", recipe.gaps), ("mixture.falls", recipe.mixture.falls)):
+        stray = [tag for tag in excused if tag not in tags]
+        if stray:
+            raise BadInput(f"{path}: `{stray[0]}` in [{table}] is not in the recipe's languages")
     return recipe
 
 
@@ -73,7 +74,7 @@ def _set(raw: dict[str, Any], setting: str) -> None:
         raw[key] = tomllib.loads(f"value = {value}")["value"]
     except (tomllib.TOMLDecodeError, RecursionError):
         raw[key] = value
-    if key in ("path", "parallel", "conversations") and raw.get("kind") != "huggingface":
+    if key in ("path", "parallel", "conversations", "previous") and raw.get("kind") != "huggingface":
         # A folder may be named 2024_10, which TOML takes for a number.
         given = raw[key] if isinstance(raw[key], str) else value
         raw[key] = str(Path(given).expanduser().resolve())
@@ -86,6 +87,7 @@ def _absolute(raw: dict[str, Any], base: Path) -> None:
 
     anchor(raw, "parallel")
     anchor(raw.get("tuning"), "conversations")
+    anchor(raw.get("mixture"), "previous")
     sources = raw.get("sources")
     for source in sources.values() if isinstance(sources, dict) else ():
         anchor(source, "path")

@@ -12,6 +12,10 @@ class Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+Reason = Annotated[str, Field(min_length=1)]
+"""Why a language is excused, in words; it is published."""
+
+
 class Source(Table):
     """Where documents come from, and on what terms.
 
@@ -86,6 +90,12 @@ class Mixture(Table):
     max_epochs: Annotated[float, Field(gt=0)] = 4.0
     """A language's text is repeated at most this often; what it cannot fill goes to the others. Up to four times is
     nearly as good as new text (Muennighoff et al. 2023); docs/diary.md has our own measurement."""
+    previous: Path | None = None
+    """Run folder whose mixture this one is compared with, as it always is with the last build in its own folder."""
+    largest_fall: Annotated[float, Field(ge=1)] = 2.0
+    """A language whose share falls by more than this factor from an earlier mixture stops the run before training."""
+    falls: dict[str, Reason] = Field(default_factory=dict)
+    """Languages whose share may fall further, each with the reason."""
 
 
 class Shape(Table):
@@ -164,7 +174,7 @@ class Recipe(Table):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
     parallel: Path
     """Folder of parallel text, one sentence a line, `TAG.txt`; never a source of the corpus."""
-    gaps: dict[str, str] = Field(default_factory=dict)
+    gaps: dict[str, Reason] = Field(default_factory=dict)
     """Languages of the contract that the run may lack, each with the reason."""
     sources: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")], Source] = Field(min_length=1)
     corpus: Corpus = Corpus()

@@ -10,8 +10,8 @@ from typing import Any
 from openeurollm.engine import Engine
 from openeurollm.errors import Failure
 from openeurollm.ledger import NAME, Counts, RunFolder, read_json, remove, whole, write_text
-from openeurollm.recipe import Recipe, tags
-from openeurollm.release.card import card
+from openeurollm.recipe import Recipe, prove, tags
+from openeurollm.release.card import card, figures
 from openeurollm.release.manifest import seal
 from openeurollm.release.papers import STAGES, read_papers
 from openeurollm.release.verify import verify
@@ -32,8 +32,8 @@ _MAYBE = "chat_template.jinja"
 def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
     """Gather the tuned model and its papers, seal them, and verify the result as a stranger would.
 
-    Raises `Failure` where a file of the model is missing or the release does not verify; verifying includes the
-    comparison of logits with transformers.
+    Raises `Failure` where a file of the model is missing, the card has nothing of a language of the contract, or the
+    release does not verify; verifying includes the comparison of logits with transformers.
     """
     out = run.folder("release")
     remove(out)
@@ -41,12 +41,15 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     with engine.reporter.task("gather and verify the release", 1) as task:
         _copy_model(run.folder("tuning"), out)
         _copy_papers(recipe, run, out)
-        write_text(out / "README.md", card(read_papers(out)))
+        papers = read_papers(out)
+        write_text(out / "README.md", card(papers))
+        proof = prove(recipe, "release", figures(papers))
         files = seal(out, recipe.name)
         largest = _verified(out)
         task.advance()
     size = sum((out / name).stat().st_size for name in files)
-    return _counts(recipe), {"files": len(files), "bytes": size, "logits_difference": largest}
+    told = {"files": len(files), "bytes": size, "logits_difference": largest, "contract": proof}
+    return _counts(recipe), told
 
 
 def _copy_model(tuned: Path, out: Path) -> None:
@@ -80,6 +83,8 @@ def _copy(source: Path, target: Path) -> None:
 def _private_folders(recipe: Recipe, run: RunFolder) -> list[str]:
     """Folders of this machine that papers could name, the longest first."""
     named = [source.path for source in recipe.sources.values() if source.path and source.kind != "huggingface"]
+    if recipe.mixture.previous is not None:
+        named.append(recipe.mixture.previous)
     parents = {path.resolve().parent for path in (recipe.parallel, recipe.tuning.conversations, *named)}
     folders = {run.path.resolve(), Path.cwd(), Path.home(), *parents}
     return sorted((str(folder) for folder in folders if len(folder.parts) > 1), key=len, reverse=True)

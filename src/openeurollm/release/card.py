@@ -56,16 +56,15 @@ def card(papers: Papers) -> str:
     )
 
 
-def lacking(papers: Papers) -> list[str]:
-    """Languages of the contract that have no training text or no number of the evaluation, and no gap that says why."""
-    measured = {
+def figures(papers: Papers) -> dict[str, dict[str, int]]:
+    """What the card has of each language: bytes of training text, and how many measures of guessing unseen text."""
+    measured = Counter(
         tag for name in ("bits_per_byte", "bits_per_sentence") for tag in papers.evaluation.measure("tuned", name)
+    )
+    return {
+        "text in the card": {tag: size.bytes for tag, size in papers.corpus.text.items()},
+        "measure in the card": dict(measured),
     }
-    return [
-        tag
-        for tag in tags(papers.recipe)
-        if tag not in papers.recipe.gaps and (tag not in papers.corpus.text or tag not in measured)
-    ]
 
 
 def _plain(value: Any) -> str:

@@ -13,7 +13,8 @@ from openeurollm.errors import BadInput
 from openeurollm.languages import named
 from openeurollm.ledger import NAME, digest, read
 from openeurollm.ledger.results import MAX_BYTES
-from openeurollm.release.card import card, lacking
+from openeurollm.recipe import lacking
+from openeurollm.release.card import card, figures
 from openeurollm.release.manifest import MANIFEST, SUMS, read_manifest, sums
 from openeurollm.release.manifest import MAX_BYTES as MAX_MANIFEST
 from openeurollm.release.papers import STAGES, Papers, read_papers
@@ -206,10 +207,11 @@ def _card(release: Folder) -> str:
 
 
 def _languages(release: Folder) -> str:
-    missing = lacking(release.papers)
-    if missing:
-        raise Wrong(f"neither text and a number nor a gap with its reason: {named(missing)}")
-    return "every language of the contract has text and a number, or a gap with its reason"
+    for what, figure in figures(release.papers).items():
+        missing = lacking(release.papers.recipe, figure)
+        if missing:
+            raise Wrong(f"no {what} for {named(missing)}, and no gap that says why")
+    return "every language of the contract has text and a measure, or a gap with its reason"
 
 
 def _logits(release: Folder) -> str:

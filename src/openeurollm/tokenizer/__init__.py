@@ -4,10 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from openeurollm.engine import Engine
-from openeurollm.errors import Failure
-from openeurollm.languages import languages
 from openeurollm.ledger import Counts, RunFolder, whole, write_json, write_text
-from openeurollm.recipe import Recipe, tags
+from openeurollm.recipe import Recipe, prove, tags
 from openeurollm.tokenizer.fairness import chart, load, measure, on_declaration, parallel
 from openeurollm.tokenizer.train import SPECIAL, configuration, train
 
@@ -17,7 +15,7 @@ __all__ = ["SPECIAL", "build", "compare", "configuration", "load", "measure", "p
 def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
     """Train the tokenizer on the run's corpus and measure its fairness.
 
-    Raises `Failure` where a language of the contract has no parallel text to be measured on.
+    Raises `Failure` where a language of the contract has no text to learn from, or no parallel text to be measured on.
     """
     corpus, out = run.folder("corpus"), run.folder("tokenizer")
     texts = {tag: sorted((corpus / tag).glob("part-*.parquet")) for tag in tags(recipe)}
@@ -28,10 +26,9 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         tokenizer.save(str(partial))
     write_json(out / "tokenizer_config.json", configuration())
     sentences = parallel(recipe.parallel, tags(recipe))
-    missing = [tag for tag in tags(recipe) if tag not in sentences and tag not in recipe.gaps]
-    if missing:
-        raise Failure(f"tokenizer: no parallel text for {languages()[missing[0]].name} ({missing[0]}.txt)")
     found = measure(recipe.name, tokenizer, sentences)
+    learnt = {tag: buckets["learnt"] for tag, buckets in counts.items()}
+    proof = prove(recipe, "tokenizer", {"text to learn from": learnt, "tokens a sentence": found["languages"]})
     fairness = {
         "sentences": len(next(iter(sentences.values()))),
         "tokenizers": [found],
@@ -39,7 +36,8 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     }
     write_json(out / "fairness.json", fairness)
     write_text(out / "fairness.svg", chart(found))
-    return counts, {name: found[name] for name in ("vocabulary", "mean", "worst", "worst_language", "max_min", "gini")}
+    told = {name: found[name] for name in ("vocabulary", "mean", "worst", "worst_language", "max_min", "gini")}
+    return counts, {**told, "contract": proof}
 
 
 def compare(paths: list[Path], folder: Path) -> dict[str, Any]:
