@@ -106,14 +106,14 @@ def size(file: Path) -> int:
 
 def _lines(file: Path, stream: IO[bytes], read: Callable[[], int]) -> Iterator[Text]:
     lines = io.TextIOWrapper(stream, "utf-8-sig", "replace", newline="\n")
-    number = 0
+    name, number = _valid(file), 0
     while line := lines.readline(PART):
         number += 1
         rest, cut = line, False
         while len(rest) == PART and not rest.endswith("\n"):
             rest = lines.readline(PART)
             cut = cut or bool(rest.rstrip("\r\n"))
-        yield Text({"file": _valid(file), "line": number}, line.rstrip("\r\n"), cut=cut, read=read())
+        yield Text({"file": name, "line": number}, line.rstrip("\r\n"), cut=cut, read=read())
 
 
 def _document(file: Path, stream: IO[bytes], read: Callable[[], int]) -> Iterator[Text]:
