@@ -284,31 +284,6 @@ def test_languages_are_named_in_any_language():
     assert "`klingon` is no language tag" in _refused("languages", "--in", "klingon")
 
 
-def test_identify_tells_the_language_of_every_line(tiny, tmp_path):
-    lines = [(tiny.home / "parallel" / f"{tag}.txt").read_text("utf-8").splitlines()[0] for tag in ("el", "ka", "en")]
-    (tmp_path / "text.txt").write_text("\n".join(lines), "utf-8")
-    (tmp_path / "text.jsonl").write_text("\n".join(json.dumps({"text": line}) for line in lines), "utf-8")
-    for name in ("text.txt", "text.jsonl"):
-        told = [json.loads(line) for line in _text("identify", tmp_path / name, "--json").splitlines()]
-        assert [each["language"] for each in told] == ["el", "ka", "en"]
-        for each in told:
-            assert each["top"][0] == [each["language"], each["probability"]]
-            assert len(each["top"]) == 3
-        assert [line.split("\t")[0] for line in _text("identify", tmp_path / name).splitlines()] == ["el", "ka", "en"]
-
-
-@pytest.mark.parametrize("line", ["{", "[]", "{}", "null", "[" * 50_000])
-def test_identify_refuses_lines_that_are_no_texts(tmp_path, line):
-    (tmp_path / "text.jsonl").write_text(f'{{"text": "a"}}\n{line}\n')
-    assert "line 2 is no JSON object with a field `text`" in _refused("identify", tmp_path / "text.jsonl")
-
-
-def test_identify_takes_bytes_that_are_no_text(tmp_path):
-    (tmp_path / "noise.bin").write_bytes(bytes(range(256)) * 20)
-    assert _text("identify", tmp_path / "noise.bin", "--json")
-    assert "no such file" in _refused("identify", tmp_path / "absent")
-
-
 # trace
 
 

@@ -1,8 +1,5 @@
-"""`openeurollm languages` and `openeurollm identify`."""
+"""`openeurollm languages`: the language contract, and training the identifier."""
 
-import json
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -10,18 +7,22 @@ import typer
 
 from openeurollm.cli.frame import AsJson, app, print_json, print_table
 
-_MAX_LINE = 1_000_000
+languages = typer.Typer(help="The language contract, and the identifier that keeps it.")
+app.add_typer(languages, name="languages")
 
 
-@app.command()
-def languages(
-    contract: Annotated[str, typer.Argument(help="Contract: eu24, candidates or europe.")] = "europe",
+@languages.callback(invoke_without_command=True)
+def table(
+    context: typer.Context,
+    contract: Annotated[str, typer.Option(help="Contract: eu24, candidates or europe.")] = "europe",
     locale: Annotated[str, typer.Option("--in", metavar="LOCALE", help="Language to name them in, such as fi.")] = "en",
     as_json: AsJson = False,
 ) -> None:
     """The language contract: names, status, script, speakers, and how well the bundled identifier knows each."""
     from openeurollm import languages as known
 
+    if context.invoked_subcommand:
+        return
     rows, scores = [known.languages()[tag] for tag in known.contract(contract)], known.identifier_scores()
     if as_json:
         told = []
@@ -41,36 +42,50 @@ def languages(
     print("F1: of the bundled identifier, on a sentence and on a document" + ("" if scores else "; it has no card yet"))
 
 
-@app.command()
-def identify(
-    files: Annotated[list[Path], typer.Argument(help="Text files, one text a line, or JSONL with a field `text`.")],
+@languages.command()
+def train(
+    out: Annotated[Path, typer.Option(help="Folder for model.npz, its card and its record.")],
+    data: Annotated[Path, typer.Option(help="Folder of the sources; those with a repository are cloned into it.")],
+    sources: Annotated[Path | None, typer.Option(help="List of sources; the bundled one by default.")] = None,
+    examples: Annotated[int, typer.Option(min=100, help="Examples a language and epoch.")] = 12_000,
+    rows: Annotated[int, typer.Option(min=1_000, max=500_000, help="Features to keep.")] = 300_000,
+    epochs: Annotated[int, typer.Option(min=1, max=50)] = 4,
+    seed: Annotated[int, typer.Option()] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Which language each line of the files is in, with the probability and the best three."""
-    from openeurollm.languages import identify as ask
+    """Train the language identifier from listed open sources and write it with its card and record."""
+    from datetime import UTC, datetime
 
-    for file in files:
-        for text in _texts(file):
-            answer = ask(text)
-            if as_json:
-                found = {"language": answer.language, "probability": round(answer.probability, 4)}
-                found["top"] = [[tag, round(p, 4)] for tag, p in answer.top]
-                sys.stdout.write(json.dumps(found, ensure_ascii=False) + "\n")
-            else:
-                print(f"{answer.language}\t{answer.probability:.3f}\t{text[:80].strip()}")
+    from openeurollm.engine import Reporter
+    from openeurollm.languages.identifier import LIST
+    from openeurollm.languages.identifier.sources import paths, read_list
+    from openeurollm.languages.identifier.train import Settings
+    from openeurollm.languages.identifier.train import train as fit
+    from openeurollm.ledger import Meter, Record, code_digest, digest, host
 
-
-def _texts(file: Path) -> Iterator[str]:
-    from openeurollm.errors import BadInput
-
-    if not file.is_file():
-        raise BadInput(f"{file}: no such file")
-    with open(file, "rb") as lines:
-        for number, line in enumerate(iter(lambda: lines.readline(_MAX_LINE), b""), 1):
-            text = line.decode("utf-8", "replace").rstrip("\n")
-            if file.suffix == ".jsonl":
-                try:
-                    text = str(json.loads(text)["text"])
-                except (ValueError, KeyError, TypeError, RecursionError):
-                    raise BadInput(f"{file}: line {number} is no JSON object with a field `text`") from None
-            yield text
+    chosen = sources or LIST
+    listed = read_list(chosen)
+    started, settings = datetime.now(UTC), Settings(examples, rows, epochs, seed=seed)
+    with Meter(out / "cost.json") as meter:
+        card = fit(listed, data, out, settings, Reporter().say)
+    files = {path for source in listed for _, path in paths(source, data / source.name)}
+    read = {path.relative_to(data).as_posix(): digest(path) for path in sorted(files)}
+    names = ("model.npz", "card.json", "card.md")
+    Record(
+        stage="identifier",
+        parameters=vars(settings),
+        inputs={"sources": digest(chosen), **read},
+        outputs={name: digest(out / name) for name in names},
+        results={key: card[key] for key in ("macro", "scores", "refused", "calibration_error")},
+        cost=meter.cost,
+        code=code_digest("languages"),
+        host={key: value for key, value in host().items() if key != "name"},
+        started=started.isoformat(timespec="seconds"),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    ).write(out)
+    (out / "cost.json").unlink()
+    if as_json:
+        print_json({"out": str(out), **card})
+        return
+    sentence, document = card["macro"]["sentence"], card["macro"]["document"]
+    print(f"{out}: {card['bytes'] / 1e6:.1f} MB, F1 {sentence:.1%} by sentence, {document:.1%} by document")

@@ -2,18 +2,33 @@
 
 from openeurollm.languages.contract import Language, contract, contracts, languages, name, named, script_bytes
 from openeurollm.languages.declaration import declaration
-from openeurollm.languages.identify import UNKNOWN, Answer, identify, normal_tag, script_of, scripts
+from openeurollm.languages.identify import (
+    UNKNOWN,
+    Answer,
+    Document,
+    Segment,
+    documents,
+    identify,
+    identify_batch,
+    segments,
+)
 from openeurollm.languages.scores import identifier_scores
+from openeurollm.languages.scripts import script_of, scripts
+from openeurollm.languages.tags import normal_tag
 
 __all__ = [
     "UNKNOWN",
     "Answer",
+    "Document",
     "Language",
+    "Segment",
     "contract",
     "contracts",
     "declaration",
+    "documents",
     "identifier_scores",
     "identify",
+    "identify_batch",
     "languages",
     "name",
     "named",
@@ -21,4 +36,5 @@ __all__ = [
     "script_bytes",
     "script_of",
     "scripts",
+    "segments",
 ]

@@ -1,0 +1,23 @@
+"""Language tags: what a page or a data set calls a language, and the project's tag for it."""
+
+import langcodes
+
+_MEMBERS = {"als": "sq", "azj": "az", "ekk": "et", "lvs": "lv"}
+"""ISO 639-3 codes by which HPLT, FLORES and others name the standard language of a macrolanguage."""
+
+
+def normal_tag(claim: str | None) -> str | None:
+    """The project's tag for a language claim of a page or a data set (`sr-ME`, `nob_Latn`, `hr-HR`), or None."""
+    if not claim or len(claim) > 40:
+        return None
+    try:
+        parsed = langcodes.get(claim.replace("_", "-"))
+    except (langcodes.LanguageTagError, ValueError):
+        return None
+    language, script, territory = parsed.language, parsed.script, parsed.territory
+    if language in ("sr", "sh", "hbs"):
+        if territory == "ME" and script != "Cyrl":
+            return "cnr"
+        return "sr-Latn" if script == "Latn" or language != "sr" else "sr-Cyrl" if script == "Cyrl" else "sr"
+    language = _MEMBERS.get(language, "nb" if language in ("no", "nor") else language)
+    return str(language) if language else None
