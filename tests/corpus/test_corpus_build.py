@@ -180,10 +180,12 @@ def _rows(folder):
 
 
 def test_documents_say_their_licence_and_their_language_is_claimed_by_them(corpus, tmp_path):
-    croatian = (SAMPLE / "parallel" / "hr.txt").read_text("utf-8").splitlines()
-    texts = [" ".join(croatian[start : start + 10]) for start in (0, 10, 20)]
-    fields = [{"text": text, "lang": ["hrv_Latn"], "license": "CC-BY-4.0"} for text in texts[:2]]
-    fields += [{"text": texts[2], "language": "sr-ME"}, *({"text": text} for text in _essays(3))]
+    croatian, montenegrin = (
+        (SAMPLE / "parallel" / f"{tag}.txt").read_text("utf-8").splitlines() for tag in ("hr", "cnr")
+    )
+    texts = [" ".join(croatian[start : start + 10]) for start in (0, 10)]
+    fields = [{"text": text, "lang": ["hrv_Latn"], "license": "CC-BY-4.0"} for text in texts]
+    fields += [{"text": " ".join(montenegrin[20:30]), "language": "sr-ME"}, *({"text": text} for text in _essays(3))]
     folder = corpus(
         "hplt", _jsonl(tmp_path / "x.jsonl", *fields),
         'languages=["hr", "cnr", "en"]', "sources.first.licence=per-document", 'gaps.cnr="one document"',

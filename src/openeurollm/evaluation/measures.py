@@ -35,7 +35,7 @@ def bits_per_sentence(model: Model, sentences: Sequence[str], resamples: int, se
 def language_consistency(model: Model, questions: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
     """Share of the model's answers that are identified as the language of the question, by language.
 
-    Languages that the identifier cannot tell apart by itself count as one another: the claim is the language asked.
+    The language asked is the claim: inside a close group it decides an answer that two languages share.
     """
     asked = [(tag, question) for tag, several in questions.items() for question in several]
     answers: list[str] = []

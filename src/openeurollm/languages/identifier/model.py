@@ -69,10 +69,10 @@ def read(source: Path | IO[bytes]) -> Model:
         raise BadInput(f"{source} is no identifier's model: {error}") from None
     a, b = part["calibration"]
     model = Model(
-        part["hashes"].astype(np.uint32),
-        part["weights"].astype(np.int8),
+        part["hashes"].astype(np.uint32, copy=False),
+        part["weights"].astype(np.int8, copy=False),
         float(part["step"]),
-        part["bias"].astype(np.float32),
+        part["bias"].astype(np.float32, copy=False),
         (float(a), float(b)),
         tuple(map(str, part["latin"])),
         tuple(map(str, part["cyrillic"])),

@@ -173,7 +173,7 @@ def _frequencies(source: Source, label: str, path: Path) -> Iterator[Text]:
         word, _, count = line.rpartition(" ")
         if word and count.isdigit():
             words.append(word)
-            counts.append(int(count) ** 0.9)
+            counts.append(int(count) ** 0.75)
     yield from _drawn(source, label, path, words, counts)
 
 
@@ -189,7 +189,7 @@ def _words(source: Source, label: str, path: Path) -> Iterator[Text]:
 
 def _drawn(source: Source, label: str, path: Path, words: list[str], weights: list[float]) -> Iterator[Text]:
     draw, sums = random.Random(path.name), list(accumulate(weights))
-    for _ in range(12_000):
+    for _ in range(50_000):
         drawn = draw.choices(words, cum_weights=sums, k=draw.randint(4, 25))
         yield Text(label, f"{source.name}: {path.stem}", source.licence, " ".join(drawn), False)
 

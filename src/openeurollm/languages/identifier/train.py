@@ -193,17 +193,44 @@ def _plain(text: str) -> str:
     return stripped.translate(str.maketrans("đĐłŁøØ", "dDlLoO"))
 
 
+def _strangers(strata: Strata, draw: random.Random) -> list[str]:
+    """What texts quote whatever their language: names, found as capitals within sentences, and bits of English."""
+    found = []
+    for label in ("en", "fr", "es", "it", "pl", "tr", "fi", "hu", "sv", "hr"):
+        held = [text for by_stratum in strata[label].values() for text in by_stratum]
+        for text in draw.choices(held, k=3000) if held else ():
+            words = text.split()
+            names = [word for word, before in zip(words[1:], words) if word.istitle() and before[-1:].isalpha()]
+            if names:
+                at = draw.randrange(len(names))
+                found.append(" ".join(names[at : at + draw.randint(1, 3)]))
+            if label == "en" and len(words) > 8:
+                at = draw.randrange(len(words) - 5)
+                found.append(" ".join(words[at : at + draw.randint(2, 5)]))
+    return found
+
+
+def _quoting(text: str, stranger: str, draw: random.Random) -> str:
+    words = text.split(" ")
+    words.insert(draw.randint(0, len(words)), stranger)
+    return " ".join(words)
+
+
 def _draw(strata: Strata, labels: Sequence[str], settings: Settings) -> tuple[list[str], list[str]]:
     """Examples and their labels, in an order drawn by the seed."""
     draw = random.Random(settings.seed)
+    strangers = _strangers(strata, draw)
     drawn: list[tuple[str, str]] = []
     for label in labels:
         weights = _weights(strata, label)
         times = 4 if any(label in group for group in MATCHED) else 2 if any(label in group for group in CLOSE) else 1
         for name in draw.choices(list(weights), list(weights.values()), k=settings.examples * times):
             text = draw.choice(strata[label][name])
-            if draw.random() < 0.04 and label not in CYRILLIC:
-                text = _plain(text)
+            if label not in CYRILLIC:
+                if draw.random() < 0.04:
+                    text = _plain(text)
+                if draw.random() < 0.2:
+                    text = _quoting(text, draw.choice(strangers), draw)
             drawn.append((text, label))
     draw.shuffle(drawn)
     return [text for text, _ in drawn], [label for _, label in drawn]
