@@ -44,6 +44,7 @@ lock: ## pin what a fresh resolution of pyproject.toml gives
 	@echo "setting up .venv (about two minutes; packages come from the registry that pip is set to)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock -e '.[all]'
+	@echo "compiling the language identifier" && echo "Ħelow." | $(BIN)/openeurollm identify - --by segment > /dev/null 2>&1
 	@touch $@
 
 .venv/ready-dev: .venv/ready

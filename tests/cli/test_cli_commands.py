@@ -264,23 +264,23 @@ def test_evaluate_refuses_what_is_no_model(tiny, tmp_path):
 
 @pytest.mark.parametrize(("contract", "number"), [("eu24", 24), ("candidates", 9), ("europe", 43)])
 def test_languages_lists_a_contract(contract, number):
-    told = _json("languages", contract)
+    told = _json("languages", "--contract", contract)
     assert len(told) == number
     assert all(row["tag"] and row["name"] and row["scripts"] and row["countries"] and row["source"] for row in told)
-    text = _text("languages", contract)
+    text = _text("languages", "--contract", contract)
     assert text.startswith(f"{contract}: {number} languages")
     assert len(text.splitlines()) == 5 + number
     assert all(row["speakers"] > 0 and row["speakers_source"] for row in told)
 
 
 def test_languages_is_europe_when_none_is_named():
-    assert _json("languages") == _json("languages", "europe")
-    assert "unknown language contract `mars`" in _refused("languages", "mars")
+    assert _json("languages") == _json("languages", "--contract", "europe")
+    assert "unknown language contract `mars`" in _refused("languages", "--contract", "mars")
 
 
 def test_languages_are_named_in_any_language():
-    assert {row["tag"]: row["name"] for row in _json("languages", "eu24", "--in", "fi")}["mt"] == "malta"
-    assert "მალტური" in _text("languages", "eu24", "--in", "ka")
+    assert {row["tag"]: row["name"] for row in _json("languages", "--contract", "eu24", "--in", "fi")}["mt"] == "malta"
+    assert "მალტური" in _text("languages", "--contract", "eu24", "--in", "ka")
     assert "`klingon` is no language tag" in _refused("languages", "--in", "klingon")
 
 

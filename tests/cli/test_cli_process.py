@@ -34,7 +34,7 @@ def test_help_lists_the_commands_and_starts_in_no_time():
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["languages", "eu24"]], ids=" ".join)
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["languages", "--contract", "eu24"]], ids=" ".join)
 def test_help_and_small_commands_import_nothing_heavy(arguments):
     code = (
         "import sys\nfrom openeurollm.cli import main\n"
@@ -67,7 +67,7 @@ def test_a_run_that_is_whole_ends_with_nought(tiny):
         (["corpus", "inspect", "absent"], "no run here"),
         (["tokenizer", "compare", "absent", "--parallel", "{home}/parallel"], "no tokenizer.json here"),
         (["evaluate", "absent", "--parallel", "{home}/parallel"], "no model here"),
-        (["languages", "mars"], "unknown language contract `mars`"),
+        (["languages", "--contract", "mars"], "unknown language contract `mars`"),
         (["identify", "absent"], "no such file"),
         (["trace", "absent", "words"], "no training documents here"),
         (["plan", "{file}", "--flop-per-s", "-1"], "above zero"),

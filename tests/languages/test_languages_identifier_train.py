@@ -9,10 +9,10 @@ import pytest
 
 from openeurollm.errors import BadInput, Failure
 from openeurollm.languages import languages
-from openeurollm.languages.identifier import LIST, derive
+from openeurollm.languages.identifier import LIST, Settings, derive
 from openeurollm.languages.identifier.model import Scorer, read
 from openeurollm.languages.identifier.sources import obtain, read_list, snippets, texts
-from openeurollm.languages.identifier.train import Settings, train
+from openeurollm.languages.identifier.train import train
 
 SAMPLE = Path(__file__).resolve().parents[2] / "sample"
 SMALL = Settings(examples=120, rows=20_000, epochs=2)
@@ -152,3 +152,25 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
 
 def test_a_scorer_of_a_trained_model_answers(trained):
     assert Scorer(read(trained[0] / "model.npz")).tags == tuple(languages())
+
+
+def test_the_command_leaves_a_model_its_card_and_its_record(listed, tmp_path):
+    from typer.testing import CliRunner
+
+    from openeurollm.cli.frame import app
+    from openeurollm.ledger import damage
+    from openeurollm.ledger import read as read_record
+
+    out, chosen = tmp_path / "out", str(listed / "list.toml")
+    arguments = ["languages", "train", "--data", str(listed), "--out", str(out), "--sources", chosen]
+    done = CliRunner().invoke(app, [*arguments, "--examples", "100", "--rows", "5000", "--epochs", "1"])
+    assert done.exit_code == 0, done.output
+    record = read_record(out)
+    assert record is not None and damage(out, record) is None
+    assert (
+        set(record.outputs)
+        == {"model.npz", "card.json", "card.md"}
+        == {p.name for p in out.iterdir()} - {"record.json"}
+    )
+    assert {"sources", "pages/mt.txt", "parallel/all.jsonl"} <= set(record.inputs)
+    assert "name" not in record.host and record.parameters["rows"] == 5000

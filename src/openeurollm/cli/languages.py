@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from openeurollm.cli.frame import AsJson, app, print_json, print_table
+from openeurollm.languages.identifier import LIST, Settings
 
 languages = typer.Typer(help="The language contract, and the identifier that keeps it.")
 app.add_typer(languages, name="languages")
@@ -46,25 +47,22 @@ def table(
 def train(
     out: Annotated[Path, typer.Option(help="Folder for model.npz, its card and its record.")],
     data: Annotated[Path, typer.Option(help="Folder of the sources; those with a repository are cloned into it.")],
-    sources: Annotated[Path | None, typer.Option(help="List of sources; the bundled one by default.")] = None,
-    examples: Annotated[int, typer.Option(min=100, help="Examples a language and epoch.")] = 12_000,
-    rows: Annotated[int, typer.Option(min=1_000, max=500_000, help="Features to keep.")] = 300_000,
-    epochs: Annotated[int, typer.Option(min=1, max=50)] = 4,
-    seed: Annotated[int, typer.Option()] = 1,
+    sources: Annotated[Path, typer.Option(help="List of sources.", show_default="the bundled one")] = LIST,
+    examples: Annotated[int, typer.Option(min=100, help="Examples a language and epoch.")] = Settings.examples,
+    rows: Annotated[int, typer.Option(min=1_000, max=500_000, help="Features to keep.")] = Settings.rows,
+    epochs: Annotated[int, typer.Option(min=1, max=50)] = Settings.epochs,
+    seed: Annotated[int, typer.Option()] = Settings.seed,
     as_json: AsJson = False,
 ) -> None:
     """Train the language identifier from listed open sources and write it with its card and record."""
     from datetime import UTC, datetime
 
     from openeurollm.engine import Reporter
-    from openeurollm.languages.identifier import LIST
     from openeurollm.languages.identifier.sources import paths, read_list
-    from openeurollm.languages.identifier.train import Settings
     from openeurollm.languages.identifier.train import train as fit
     from openeurollm.ledger import Meter, Record, code_digest, digest, host
 
-    chosen = sources or LIST
-    listed = read_list(chosen)
+    listed = read_list(sources)
     started, settings = datetime.now(UTC), Settings(examples, rows, epochs, seed=seed)
     with Meter(out / "cost.json") as meter:
         card = fit(listed, data, out, settings, Reporter().say)
@@ -74,7 +72,7 @@ def train(
     Record(
         stage="identifier",
         parameters=vars(settings),
-        inputs={"sources": digest(chosen), **read},
+        inputs={"sources": digest(sources), **read},
         outputs={name: digest(out / name) for name in names},
         results={key: card[key] for key in ("macro", "scores", "refused", "calibration_error")},
         cost=meter.cost,

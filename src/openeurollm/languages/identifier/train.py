@@ -13,7 +13,7 @@ import string
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from openeurollm.errors import BadInput
 from openeurollm.languages.contract import languages, named
-from openeurollm.languages.identifier import card, derive
+from openeurollm.languages.identifier import Settings, card, derive
 from openeurollm.languages.identifier.kernel import SIGNS, features, row_of, vocabulary
 from openeurollm.languages.identifier.letters import tables
 from openeurollm.languages.identifier.model import SINGLE, Model
@@ -47,17 +47,6 @@ _HELD = 25
 """Of the texts in languages to be refused, one in this many is kept for development."""
 Strata = dict[str, dict[str, list[str]]]
 """Snippets by label and by stratum."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """`examples` a label and epoch (more for close languages), `rows` kept, `epochs`, the `rate` of Adagrad, `seed`."""
-
-    examples: int = 16_000
-    rows: int = 300_000
-    epochs: int = 4
-    rate: float = 0.4
-    seed: int = 1
 
 
 def train(
