@@ -14,7 +14,7 @@ class Settings:
     `examples` a label and epoch (more for close languages), `rows` kept, `epochs`, the `rate` of Adagrad, `seed`.
     """
 
-    examples: int = 16_000
+    examples: int = 12_000
     rows: int = 200_000
     epochs: int = 4
     rate: float = 0.4

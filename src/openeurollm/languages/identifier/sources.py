@@ -174,7 +174,7 @@ def _frequencies(source: Source, label: str, path: Path) -> Iterator[Text]:
         if word and count.isdigit():
             words.append(word)
             counts.append(int(count) ** 0.75)
-    yield from _drawn(source, label, path, words, counts)
+    yield from _drawn(source, label, path, words, counts, 12_000)
 
 
 def _words(source: Source, label: str, path: Path) -> Iterator[Text]:
@@ -184,12 +184,14 @@ def _words(source: Source, label: str, path: Path) -> Iterator[Text]:
         words = raw.decode("utf-8").split()
     except UnicodeDecodeError:
         words = raw.decode("latin-1").split()
-    yield from _drawn(source, label, path, words, [1.0] * len(words))
+    yield from _drawn(source, label, path, words, [1.0] * len(words), 50_000)
 
 
-def _drawn(source: Source, label: str, path: Path, words: list[str], weights: list[float]) -> Iterator[Text]:
+def _drawn(
+    source: Source, label: str, path: Path, words: list[str], weights: list[float], times: int
+) -> Iterator[Text]:
     draw, sums = random.Random(path.name), list(accumulate(weights))
-    for _ in range(50_000):
+    for _ in range(times):
         drawn = draw.choices(words, cum_weights=sums, k=draw.randint(4, 25))
         yield Text(label, f"{source.name}: {path.stem}", source.licence, " ".join(drawn), False)
 

@@ -292,7 +292,9 @@ def _rows(
     seen *= seen.sum(0).mean() / np.maximum(1, seen.sum(0))
     gain = _gain(seen[:, :width]) + _gain(seen[:, width:])
     for group in CLOSE:
-        gain += 2 * _gain(seen[:, [place[label] for label in group if label in place]])
+        members = [place[label] for label in group if label in place]
+        if len(members) > 1:
+            gain += 2 * _gain(seen[:, members])
     best = np.argsort(-gain, kind="stable")[: settings.rows]
     return np.sort(keys[common[best]])
 
