@@ -34,7 +34,9 @@ def test_help_lists_the_commands_and_starts_in_no_time():
     assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["languages", "--contract", "eu24"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["run", "--help"], ["languages", "--contract", "eu24"]], ids=" ".join
+)
 def test_help_and_small_commands_import_nothing_heavy(arguments):
     code = (
         "import sys\nfrom openeurollm.cli import main\n"

@@ -228,3 +228,9 @@ def test_the_card_says_what_the_bundled_identifier_reaches(tag):
     by_unit = identifier_scores()[tag]
     assert set(by_unit) == {"sentence", "document"}
     assert all(0 <= f1 <= 1 for f1 in by_unit.values())
+
+
+def test_a_text_that_a_group_shares_is_sure_to_be_in_the_group():
+    answer = identify("Danas je lijep dan, sunce sija i djeca se igraju ispred kuće.")
+    assert answer.probability < 0.9 < answer.group_probability <= 1.001
+    assert identify("").group_probability == 0

@@ -99,7 +99,7 @@ def _judge(found: Found, task: Task, robots: Mapping[str, str]) -> tuple[str, st
     reason = filters.too_short_or_long(found.text, limits) or filters.unlike_prose(found.text, limits)
     if reason:
         return language, reason, None
-    if answer.probability < limits.min_language_probability:
+    if answer.group_probability < limits.min_language_probability:
         return UNKNOWN, "language_uncertain", None
     if language not in task.tags:
         return language, "language_outside_contract", None

@@ -30,6 +30,12 @@ class Answer:
     probability: float
     top: tuple[tuple[str, float], ...]
 
+    @property
+    def group_probability(self) -> float:
+        """Probability of the language together with those of its close group among the best three."""
+        group = next((group for group in GROUPS if self.language in group), (self.language,))
+        return sum(probability for tag, probability in self.top if tag in group)
+
 
 @dataclass(frozen=True)
 class Segment:

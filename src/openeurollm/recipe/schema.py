@@ -51,6 +51,8 @@ class Corpus(Table):
     min_characters: Annotated[int, Field(ge=1)] = 200
     max_characters: Annotated[int, Field(ge=1)] = 1_000_000
     min_language_probability: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """A document is dropped, and counted, where its language and the close ones together are less probable: Bosnian
+    that could be Croatian is not lost."""
     min_script_share: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Share of letters that must be in the script of the document's language."""
     max_repeated_line_share: Annotated[float, Field(ge=0, le=1)] = 0.3
