@@ -174,3 +174,10 @@ def test_the_command_leaves_a_model_its_card_and_its_record(listed, tmp_path):
     )
     assert {"sources", "pages/mt.txt", "parallel/all.jsonl"} <= set(record.inputs)
     assert "name" not in record.host and record.parameters["rows"] == 5000
+
+
+def test_everything_of_the_bundled_identifier_is_packed():
+    packed = tomllib.loads((SAMPLE.parent / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["package-data"]
+    bundled = {path.suffix for path in LIST.parent.iterdir() if path.is_file()} - {".py"}
+    assert bundled == {".json", ".md", ".npz", ".toml"}
+    assert {f"**/*{suffix}" for suffix in bundled} <= set(packed["openeurollm"])

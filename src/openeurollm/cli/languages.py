@@ -77,7 +77,7 @@ def train(
         results={key: card[key] for key in ("macro", "scores", "refused", "calibration_error")},
         cost=meter.cost,
         code=code_digest("languages"),
-        host={key: value for key, value in host().items() if key != "name"},
+        host={key: value for key, value in host().items() if key not in ("name", "system")},
         started=started.isoformat(timespec="seconds"),
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     ).write(out)
