@@ -234,3 +234,14 @@ def test_a_text_that_a_group_shares_is_sure_to_be_in_the_group():
     answer = identify("Danas je lijep dan, sunce sija i djeca se igraju ispred kuće.")
     assert answer.probability < 0.9 < answer.group_probability <= 1.001
     assert identify("").group_probability == 0
+
+
+def test_a_read_only_machine_compiles_without_keeping_it():
+    import os
+    import subprocess
+    import sys
+
+    code = "from openeurollm.languages import identify; print(identify('Il-kelb jiġri fl-għalqa kuljum.').language)"
+    environment = {**os.environ, "NUMBA_CACHE_LOCATOR_CLASSES": "_ZipCacheLocator"}  # numba finds no place
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.stdout.strip(), done.returncode) == ("mt", 0), done.stderr

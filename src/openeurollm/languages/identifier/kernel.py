@@ -5,9 +5,9 @@ by itself: a sentence, a line, a document's window.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from openeurollm.languages.identifier.compiled import compiled, inlined
 from openeurollm.languages.identifier.letters import BITS, BOUNDARY, OTHER_SCRIPT, SPAN
 
 LONGEST_WORD = 40
@@ -27,14 +27,14 @@ _WORD, _PAIR = np.uint64(11), np.uint64(13)
 assert _LAST == (1 << BITS) - 1
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _hash(key: np.uint64, kind: np.uint64) -> np.uint64:
     mixed = (key ^ (kind * _MIX)) * _ODD
     mixed ^= mixed >> _HALF
     return (mixed * _MIX) >> _HALF
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _decode(text: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
     """The character at byte `at` and its length in bytes; a byte that is no UTF-8 is one that is no letter."""
     first = text[at]
@@ -49,13 +49,13 @@ def _decode(text: NDArray[np.uint8], at: int, end: int) -> tuple[int, int]:
     return 0, 1
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _above(point: int) -> bool:
     """Whether a character at or above `SPAN` is a letter: kana, Han, Hangul and the blocks between."""
     return 0x3040 <= point < 0xD7FF or 0xF900 <= point < 0xFE00
 
 
-@njit(cache=True)
+@compiled
 def features(
     text: NDArray[np.uint8],
     start: int,
@@ -122,7 +122,7 @@ ROW_BITS = 19
 _ROWS = np.uint32((1 << ROW_BITS) - 1)
 
 
-@njit(cache=True)
+@compiled
 def vocabulary(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
     """Open-addressed table of 2**ROW_BITS slots from a feature's hash to its row (1-based); 0 is an empty slot."""
     slots = np.zeros(1 << ROW_BITS, np.uint32)
@@ -134,7 +134,7 @@ def vocabulary(hashes: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return slots
 
 
-@njit(cache=True, inline="always")
+@inlined
 def row_of(slots: NDArray[np.uint32], feature: np.uint32) -> int:
     """Row of a feature, or -1 when the vocabulary lacks it (a wrong row once in some thousands of unknown features)."""
     at = feature & _ROWS
@@ -147,7 +147,7 @@ def row_of(slots: NDArray[np.uint32], feature: np.uint32) -> int:
         at = (at + np.uint32(1)) & _ROWS
 
 
-@njit(cache=True)
+@compiled
 def score(
     text: NDArray[np.uint8],
     spans: NDArray[np.int64],
@@ -179,7 +179,7 @@ def score(
                         sums[unit, label] += weights[row, label]
 
 
-@njit(cache=True)
+@compiled
 def stretches(text: NDArray[np.uint8], spans: NDArray[np.int64], least: int, most: int) -> NDArray[np.int64]:
     """Cut spans [spans, 3] (start, end, unit) into stretches of `least` to about `most` bytes, of the same units.
 
@@ -213,7 +213,7 @@ def stretches(text: NDArray[np.uint8], spans: NDArray[np.int64], least: int, mos
     return cut[:count]
 
 
-@njit(cache=True)
+@compiled
 def smoothed(evidence: NDArray[np.float32], units: NDArray[np.int64], change: float) -> NDArray[np.int64]:
     """The likeliest label of each stretch, where each change of label within a unit costs `change` (Viterbi).
 

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
 
 from openeurollm.errors import BadInput
 from openeurollm.languages.contract import languages, named
 from openeurollm.languages.identifier import Settings, card, derive
+from openeurollm.languages.identifier.compiled import compiled, threaded
 from openeurollm.languages.identifier.kernel import SIGNS, features, row_of, vocabulary
 from openeurollm.languages.identifier.letters import tables
 from openeurollm.languages.identifier.model import SINGLE, Model
@@ -307,7 +308,7 @@ def _gain(seen: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.maximum(gain, 0)
 
 
-@njit(cache=True)
+@compiled
 def _slot(keys: NDArray[np.uint32], feature: np.uint32) -> int:
     mask = np.uint32(keys.shape[0] - 1)
     at = ((feature * np.uint32(2654435761)) >> np.uint32(7)) & mask
@@ -316,7 +317,7 @@ def _slot(keys: NDArray[np.uint32], feature: np.uint32) -> int:
     return int(at)
 
 
-@njit(cache=True)
+@compiled
 def _count(
     text: NDArray[np.uint8],
     starts: NDArray[np.int64],
@@ -341,7 +342,7 @@ def _count(
             counts[at] += np.uint32(1)
 
 
-@njit(cache=True)
+@compiled
 def _count_labels(
     text: NDArray[np.uint8],
     starts: NDArray[np.int64],
@@ -365,7 +366,7 @@ def _count_labels(
 _BATCH, _THREADS, _MOST = 256, 2, 4096
 
 
-@njit(cache=True)
+@compiled
 def _slope(
     rows: NDArray[np.int32],
     weights: NDArray[np.float32],
@@ -395,7 +396,7 @@ def _slope(
     return loss
 
 
-@njit(cache=True)
+@compiled
 def _known(found: NDArray[np.uint32], count: int, slots: NDArray[np.uint32], rows: NDArray[np.int32]) -> int:
     known = 0
     for i in range(min(count, len(rows))):
@@ -406,7 +407,7 @@ def _known(found: NDArray[np.uint32], count: int, slots: NDArray[np.uint32], row
     return known
 
 
-@njit(cache=True, parallel=True)
+@threaded
 def _epoch(
     text: NDArray[np.uint8],
     starts: NDArray[np.int64],
