@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openeurollm.languages.identifier import kernel
-from openeurollm.languages.identifier.model import WINDOW, WINDOWS, Scorer, bundled, whole
+from openeurollm.languages.identifier.model import WINDOW, WINDOWS, Scorer, bundled, packed, whole
 from openeurollm.languages.identify import GROUPS, UNKNOWN, Answer, Document, Segment
 from openeurollm.languages.tags import normal_tag
 
@@ -51,9 +51,7 @@ def documents(texts: Any) -> list[Document]:
 def segments(texts: Sequence[str]) -> list[list[Segment]]:
     """See `identify.segments`."""
     scorer = bundled()
-    encoded = [text.encode("utf-8", "replace") for text in texts]
-    data = np.frombuffer(b"".join(encoded), np.uint8)
-    offsets = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    data, offsets = packed([text.encode("utf-8", "replace") for text in texts])
     windows = np.stack([offsets[:-1], offsets[1:], np.arange(len(texts))], 1)
     parts = _parts(scorer, data, windows, len(texts))
     told: list[list[Segment]] = [[] for _ in texts]
@@ -114,9 +112,7 @@ def _packed(texts: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         _, offsets, data = texts.buffers()
         ends = np.frombuffer(offsets, np.int64)[texts.offset : texts.offset + len(texts) + 1]
         return np.frombuffer(data or b"", np.uint8), ends
-    encoded = [_encoded(text) for text in texts]
-    data = np.frombuffer(b"".join(encoded), np.uint8)
-    return data, np.cumsum([0, *map(len, encoded)], dtype=np.int64)
+    return packed([_encoded(text) for text in texts])
 
 
 def _encoded(text: str) -> bytes:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from openeurollm.languages.contract import languages
-from openeurollm.languages.identifier.model import Model, Scorer, whole
+from openeurollm.languages.identifier.model import Model, Scorer, packed, whole
 from openeurollm.languages.identifier.sources import Text, split_sentences
 
 SENTENCES = 10
@@ -44,15 +44,9 @@ def as_documents(sentences: Labelled) -> Labelled:
     ]
 
 
-def packed(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """UTF-8 bytes of the texts in a row, and where each begins and ends."""
-    encoded = [text.encode("utf-8", "replace") for text in texts]
-    return np.frombuffer(b"".join(encoded), np.uint8), np.cumsum([0, *map(len, encoded)], dtype=np.int64)
-
-
 def _parts(model: Model, texts: Sequence[str]) -> tuple[Scorer, tuple[Any, Any, Any]]:
     scorer = Scorer(model)
-    data, offsets = packed(texts)
+    data, offsets = packed([text.encode("utf-8", "replace") for text in texts])
     return scorer, scorer.sums(data, whole(data, offsets), len(texts))
 
 

@@ -1,6 +1,7 @@
 """The identifier's model: a row of small integers for each known feature, a column for each language."""
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -161,6 +162,11 @@ class Scorer:
         found[:, -1] = 1 - found[:, :-1].sum(1)
         found[count == 0] = 0
         return found
+
+
+def packed(texts: Sequence[bytes]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Bytes of the texts in a row, and where each begins and the last ends."""
+    return np.frombuffer(b"".join(texts), np.uint8), np.cumsum([0, *map(len, texts)], dtype=np.int64)
 
 
 def whole(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.int64]:

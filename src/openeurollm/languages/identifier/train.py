@@ -27,7 +27,7 @@ from openeurollm.languages.identifier import Settings, card, derive
 from openeurollm.languages.identifier.compiled import compiled, threaded
 from openeurollm.languages.identifier.kernel import SIGNS, features, row_of, vocabulary
 from openeurollm.languages.identifier.letters import tables
-from openeurollm.languages.identifier.model import SINGLE, Model
+from openeurollm.languages.identifier.model import SINGLE, Model, packed
 from openeurollm.languages.identifier.sources import Source, Text, obtain, snippets, texts
 
 CYRILLIC = ("bg", "mk", "sr-Cyrl", "uk", "ru", "be", "mis-Cyrl")
@@ -239,10 +239,8 @@ def fit(strata: Strata, settings: Settings, report: Callable[[str], None]) -> Mo
     cyrillic = tuple(label for label in CYRILLIC if label in having)
     latin = tuple(sorted(having.difference(cyrillic)))
     drawn, names = _draw(strata, [*latin, *cyrillic], settings)
-    encoded = [text.encode("utf-8", "replace") for text in drawn]
-    ends = np.cumsum([len(data) for data in encoded], dtype=np.int64)
-    text = np.frombuffer(b"".join(encoded), np.uint8)
-    starts = np.concatenate([[0], ends[:-1]])
+    text, offsets = packed([text.encode("utf-8", "replace") for text in drawn])
+    starts, ends = offsets[:-1], offsets[1:]
     place = {name: i for i, name in enumerate((*latin, *cyrillic))}
     columns = np.array([place[name] for name in names])
     report(f"{len(names):,} examples, {len(text) / 1e6:.0f} MB")
