@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from openeurollm.evaluation.model import Model, Scored
-from openeurollm.languages import identify
+from openeurollm.languages import identify_batch
 
 _LEAST_DOCUMENTS = 10
 """From this many documents on, documents are resampled for the interval; below it, paragraphs."""
@@ -42,8 +42,9 @@ def language_consistency(model: Model, questions: Mapping[str, Sequence[str]]) -
     for start in range(0, len(asked), 32):
         answers += model.answers([question for _, question in asked[start : start + 32]], _ANSWER_TOKENS)
     found: dict[str, list[bool]] = {}
-    for (tag, _), answer in zip(asked, answers, strict=True):
-        found.setdefault(tag, []).append(identify(answer, claim=tag).language == tag)
+    tags = [tag for tag, _ in asked]
+    for tag, answer in zip(tags, identify_batch(answers, tags), strict=True):
+        found.setdefault(tag, []).append(answer.language == tag)
     return {tag: {"value": round(sum(right) / len(right), 4), "n": len(right)} for tag, right in found.items()}
 
 

@@ -59,8 +59,8 @@ def calibrated(model: Model, sentences: Labelled) -> Model:
     target = np.array([scorer.place(label) for label, _ in told])
 
     def loss(a: float, b: float) -> float:
-        trial = Scorer(replace(model, calibration=(a, b)))
-        found = trial.probabilities(*parts)[np.arange(len(target)), target]
+        scorer.model = replace(model, calibration=(a, b))
+        found = scorer.probabilities(*parts)[np.arange(len(target)), target]
         return float(-np.log(found + 1e-4).mean())
 
     grid = [(a / 8, b / 16) for a in range(-16, 13) for b in range(-6, 7)]

@@ -125,10 +125,9 @@ class Scorer:
         A row is zero where there is nothing to go by: no letter at all.
         """
         found = np.zeros((len(sums), len(self.tags) + 1), np.float32)
-        shares = letters[:, 1 : OTHER_SCRIPT + 1] / np.maximum(
-            1, letters[:, 1 : OTHER_SCRIPT + 1].sum(1, keepdims=True)
-        )
-        main = shares.argmax(1)
+        of_script = letters[:, 1 : OTHER_SCRIPT + 1]
+        count = of_script.sum(1)
+        main = of_script.argmax(1)
         a, b = self.model.calibration
         sharpness = np.exp(a + b * np.log1p(known[:, 0]))
         logits = sums * (self.model.step / np.sqrt(known[:, :1] + 1.0))
@@ -142,22 +141,11 @@ class Scorer:
         for script, tag in SINGLE.items():
             rows = np.flatnonzero(main == SCRIPTS.index(script))
             familiar[rows] = 1
-            if tag in self.tags:
-                found[rows, self.tags.index(tag)] = 1
-        return self._doubted(found, shares.max(1), familiar, letters)
-
-    def _doubted(
-        self,
-        found: NDArray[np.float32],
-        share: NDArray[np.float64],
-        familiar: NDArray[np.float64],
-        letters: NDArray[np.int64],
-    ) -> NDArray[np.float32]:
-        """Move to the last column what mixed scripts, signs and unknown words take from the languages."""
-        count = letters[:, 1 : OTHER_SCRIPT + 1].sum(1)
-        signs = count / np.maximum(1, count + letters[:, kernel.SIGNS])
-        belief = share * np.clip(4 * signs - 1, 0, 1) * np.clip(8 * familiar - 1, 0, 1)
-        belief[letters[:, OTHER_SCRIPT] * 2 > count] = 0
+            found[rows, self.place(tag)] = 1
+        # What mixed scripts, signs and unknown words take from the languages goes to the last column.
+        share = of_script.max(1) / np.maximum(1, count)
+        lettered = count / np.maximum(1, count + letters[:, kernel.SIGNS])
+        belief = share * np.clip(4 * lettered - 1, 0, 1) * np.clip(8 * familiar - 1, 0, 1)
         found[:, :-1] *= belief[:, None]
         found[:, -1] = 1 - found[:, :-1].sum(1)
         found[count == 0] = 0

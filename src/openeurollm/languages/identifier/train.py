@@ -330,7 +330,7 @@ def _count(
     for example in range(starts.shape[0]):
         count, _ = features(text, starts[example], ends[example], codes, scripts, found, letters)
         for i in range(count):
-            feature = found[i] | np.uint32(1) if found[i] == 0 else found[i]
+            feature = found[i] if found[i] else np.uint32(1)
             at = _slot(keys, feature)
             if keys[at] == 0:
                 if used > 0.8 * keys.shape[0]:
