@@ -1,4 +1,4 @@
-"""The two ways a command can end badly."""
+"""How a command can end before its work is done."""
 
 
 class BadInput(Exception):
@@ -7,3 +7,7 @@ class BadInput(Exception):
 
 class Failure(Exception):
     """The work itself failed; the message says what is lost and what to do. Exit code 1."""
+
+
+class Stopped(Exception):
+    """The work was asked to stop; what it had done is kept, and starting it again goes on from there. Exit code 75."""

@@ -4,7 +4,7 @@ import errno
 import sys
 
 from openeurollm.cli.frame import app
-from openeurollm.errors import BadInput, Failure
+from openeurollm.errors import BadInput, Failure, Stopped
 
 # Importing a noun's module registers its commands, in the order in which the help lists them.
 # isort: off
@@ -14,7 +14,8 @@ from openeurollm.cli import evaluate, release, trace, serve, plan, board  # noqa
 
 
 def main() -> None:
-    """Run the command line; errors are lines that say what to do, exit code 2 for bad input and 1 for a failure."""
+    """Run the command line; errors are lines that say what to do, exit code 2 for bad input, 1 for a failure, 75
+    (EX_TEMPFAIL) for work that was asked to stop and can go on."""
     debug = "--debug" in sys.argv
     try:
         app(args=[argument for argument in sys.argv[1:] if argument != "--debug"], standalone_mode=True)
@@ -22,7 +23,7 @@ def main() -> None:
         if debug:
             raise
         print(f"error: {_words(error)}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, BadInput) else 1)
+        sys.exit(2 if isinstance(error, BadInput) else 75 if isinstance(error, Stopped) else 1)
 
 
 def _words(error: BaseException) -> str:
@@ -35,6 +36,6 @@ def _words(error: BaseException) -> str:
         return f"the disk is full{where}; what was finished is kept, free some space and run again"
     if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
         return f"not allowed to write or read here{where}; choose another folder or mend its permissions"
-    if isinstance(error, BadInput | Failure | OSError):
+    if isinstance(error, BadInput | Failure | Stopped | OSError):
         return str(error)
     return f"{type(error).__name__}: {error} (a defect; --debug shows where)"
