@@ -38,7 +38,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     work, out = run.work("corpus"), run.folder("corpus")
     tasks = _tasks(recipe, work)
     _gather_sites(tasks, work, engine)
-    _all(engine, "read and clean", refine.refine, tasks)
+    engine.map("read and clean", refine.refine, tasks)
     found = _refined(tasks)
     gathering = _gathering(recipe, tasks, work)
     slices = _gather(recipe, gathering, work, out, engine)
@@ -62,11 +62,6 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     )
 
 
-def _all(engine: Engine, title: str, function: Any, tasks: Sequence[Any]) -> None:
-    for _ in engine.map(title, function, tasks):
-        pass
-
-
 def _tasks(recipe: Recipe, work: Path) -> list[refine.Task]:
     shards = [shard for name, source in recipe.sources.items() for shard in sources.shards(name, source)]
     return [
@@ -85,7 +80,7 @@ def _tasks(recipe: Recipe, work: Path) -> list[refine.Task]:
 def _gather_sites(tasks: Sequence[refine.Task], work: Path, engine: Engine) -> None:
     archives = [task for task in tasks if task.source.kind in sources.ARCHIVES]
     (work / "refined").mkdir(exist_ok=True)
-    _all(engine, "rules of sites", refine.gather_sites, archives)
+    engine.map("rules of sites", refine.gather_sites, archives)
     if not (work / "sites.sqlite").is_file():
         sites.merge([task.rules for task in archives], work / "sites.sqlite")
 
@@ -123,10 +118,10 @@ def _gathering(recipe: Recipe, tasks: Sequence[refine.Task], work: Path) -> list
 def _gather(
     recipe: Recipe, gathering: Sequence[gather.Language], work: Path, out: Path, engine: Engine
 ) -> list[gather.Slice]:
-    _all(engine, "duplicates", duplicates.search, [task for language in gathering for task in language.searches()])
-    _all(engine, "best copies", gather.settle, gathering)
+    engine.map("duplicates", duplicates.search, [task for language in gathering for task in language.searches()])
+    engine.map("best copies", gather.settle, gathering)
     lines = [task for language in gathering for task in language.line_ranges()]
-    _all(engine, "repeated lines", gather.repeated_lines, lines)
+    engine.map("repeated lines", gather.repeated_lines, lines)
     index = work / "index"
     if not (index / "counts.json").is_file():
         held = [row["text"] for task in gathering for row in gather.hold(task, out / task.tag)]
@@ -134,7 +129,7 @@ def _gather(
         sets = {name: evaluation_sets.texts(name, each) for name, each in listed.items()}
         contamination.Index.of({**sets, "held_out": held}, "held_out").save(index)
     slices = [task for language in gathering for task in language.slices(out / language.tag, index)]
-    _all(engine, "write", gather.write, slices)
+    engine.map("write", gather.write, slices)
     return slices
 
 

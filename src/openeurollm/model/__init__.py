@@ -94,6 +94,5 @@ def _encode(recipe: Recipe, run: RunFolder, engine: Engine, served: tuple[str, .
         data.Encoding(tag, tuple(sorted((corpus / tag).glob("part-*.parquet"))), tokenizer, folder / f"{tag}.npy")
         for tag in served
     ]
-    for _ in engine.map("encode the corpus", data.encode, tasks):
-        pass
+    engine.map("encode the corpus", data.encode, tasks)
     return data.shards(folder, served)

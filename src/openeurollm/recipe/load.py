@@ -1,6 +1,5 @@
 """Loading a recipe, and messages that say what to fix."""
 
-import difflib
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from openeurollm.errors import BadInput
+from openeurollm.errors import BadInput, explain
 from openeurollm.languages import contract
 from openeurollm.recipe.schema import Recipe, on_disk
 
@@ -109,20 +108,10 @@ def _absolute(raw: dict[str, Any], base: Path) -> None:
 
 def _explain(detail: Any) -> str:
     """One mistake in plain words, with the nearest known key for an unknown one."""
-    location = [str(part) for part in detail["loc"]]
-    table, key = location[:-1], location[-1] if location else ""
-    where = f" in [{'.'.join(table)}]" if table else ""
-    if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(key, _keys(table), n=1, cutoff=0.5)
-        return f"unknown key `{key}`{where}" + (f", did you mean `{near[0]}`?" if near else "")
-    if detail["type"] == "missing":
-        return f"`{key}` is missing{where}"
-    if key == "[key]":
-        return f"`{table[-1]}` is no name for a table in [{'.'.join(table[:-1])}]: use a-z, 0-9, - and _"
-    message = detail["msg"].removeprefix("Value error, ")
-    value = detail.get("input")
-    shown = f" (it is {value!r})" if isinstance(value, str | int | float | bool) else ""
-    return f"`{key}`{where}: {message[0].lower()}{message[1:]}{shown}"
+    place = [str(part) for part in detail["loc"]]
+    if place and place[-1] == "[key]":
+        return f"`{place[-2]}` is no name for a table in [{'.'.join(place[:-2])}]: use a-z, 0-9, - and _"
+    return explain(detail["type"], detail["msg"], place, detail.get("input"), _keys(place[:-1]))
 
 
 def _keys(table: list[str]) -> list[str]:
