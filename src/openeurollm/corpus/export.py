@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from openeurollm.corpus.document import rows
 from openeurollm.engine import Engine

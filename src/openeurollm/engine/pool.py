@@ -210,7 +210,9 @@ class Engine:
             finally:
                 pool.close()
         if aside:
-            raise set_aside(title, [(str(items[number]), aside[number]) for number in sorted(aside)], len(items), self.work)
+            raise set_aside(
+                title, [(str(items[number]), aside[number]) for number in sorted(aside)], len(items), self.work
+            )
 
     def reach(self, what: str) -> None:
         """Called before work that needs more than processes; an engine that cannot do it raises `Stopped`."""
@@ -235,8 +237,8 @@ def set_aside(title: str, aside: Sequence[tuple[str, Trouble]], number: int, wor
         write_text(file, "\n".join(f"{name}: {trouble.words}\n{trouble.traceback}" for name, trouble in aside))
         where = f"; all are in {file}"
     error = Failure(
-        f"{title}: {len(aside)} of {number} shards set aside after {ATTEMPTS} attempts each; {name}: {first.words}{where}; "
-        "finished shards are kept, run again to try these again"
+        f"{title}: {len(aside)} of {number} shards set aside after {ATTEMPTS} attempts each; {name}: {first.words}"
+        f"{where}; finished shards are kept, run again to try these again"
     )
     error.add_note(first.traceback)
     return error

@@ -1,0 +1,360 @@
+"""A crew: processes on any number of machines that share the shards of a stage through its scratch space.
+
+Every element of a job array runs the same program. One of them holds the *lead*: it runs the stage, whose passes it
+publishes as files of tasks; all of them, the lead as well, claim shards and work on them. Nothing but a common file
+system is needed. Who is alive is told by leases, files that are touched again and again: when the holder of the lead or
+of a claim is silent for too long, somebody else takes it over. Shards write whole files, so that two at the same shard,
+which a late sign of life can bring about, do no harm.
+
+    SCRATCH/passes/NAME/tasks.jsonl      the function, then a task a line; `whole` when all is done
+    SCRATCH/passes/NAME/claims/00042     who is at work on task 42
+    SCRATCH/passes/NAME/done/WHO         the numbers that one of the crew has finished
+    SCRATCH/passes/NAME/failed/00042-1   why the first attempt failed
+    SCRATCH/passes/NAME/aside/00042      why task 42 was set aside
+    LEASES/WHO, LEASES/lead              signs of life
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter
+
+from openeurollm.engine.pool import ATTEMPTS, Engine, Function, Item, Pool, Trouble, set_aside, slug
+from openeurollm.errors import BadInput, Stopped
+from openeurollm.ledger import read_json, write_json, write_text
+
+_ROOMS = ("openeurollm.corpus.", "openeurollm.tokenizer.", "openeurollm.model.", "openeurollm.evaluation.")
+"""Where functions come from that a file of tasks may name."""
+_LEAD, _OVER, _CURRENT = "lead", "over.json", "current"
+
+
+class Lease:
+    """A sign of life at `path`, touched four times in `seconds` for as long as this process lives.
+
+    A shell beside this process touches it, since long compiled work can hold up every thread of Python.
+    """
+
+    def __init__(self, path: Path, seconds: float) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        beat = 'while kill -0 "$1" 2>/dev/null && [ -e "$2" ]; do touch -c "$2"; sleep "$3"; done'
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", beat, "lease", str(os.getpid()), str(path), f"{seconds / 4:g}"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def end(self) -> None:
+        """Give it up."""
+        self._shell.kill()
+        self._shell.wait()
+        self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Crew(Engine):
+    """One of the processes that share a stage. `leases` is the folder of the signs of life, `lease` how many seconds
+    somebody silent counts as alive, `who` this process's name.
+    """
+
+    leases: Path = Path()
+    lease: float = 60.0
+    trains: bool = False
+    who: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1000 % 10**9}")
+
+    def alive(self, who: str) -> bool:
+        """Did this one give a sign of life of late."""
+        if not who:
+            return False
+        try:
+            seen = (self.leases / who).stat().st_mtime
+            return (self.leases / self.who).stat().st_mtime - seen < self.lease
+        except FileNotFoundError:
+            return False
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Be one of the crew while the block lasts."""
+        lease = Lease(self.leases / self.who, self.lease)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                if self.leads():
+                    (self.leases / _LEAD).unlink(missing_ok=True)
+            lease.end()
+
+    def leads(self) -> bool:
+        """Does this process hold the lead."""
+        return _told(self.leases / _LEAD) == self.who
+
+    def take_lead(self) -> bool:
+        """Take the lead if nobody holds it, or its holder is silent; says whether this process has it now."""
+        return _claim(self.leases / _LEAD, self)
+
+    def map(self, title: str, function: Function[Item], items: Sequence[Item]) -> None:
+        """Publish the items as a pass, work on it with whoever is there, and return when all of it is done.
+
+        The function must stand in a stage's room and take one annotated parameter, a dataclass of plain values.
+        """
+        if not items:
+            return
+        assert self.work is not None
+        current = _publish(self.work / "passes", title, function, items)
+        if not (current.folder / "whole").is_file():
+            write_text(self.leases / _CURRENT, current.folder.name)
+            self._share(current, leads=True)
+        aside = current.aside()
+        if aside:
+            bad = next((trouble for _, trouble in aside if trouble.error is not None), None)
+            raise bad.error if bad and bad.error else set_aside(title, aside, len(items), self.work)
+
+    def reach(self, what: str) -> None:
+        """Raises `Stopped` where this crew only prepares."""
+        if not self.trains:
+            raise Stopped(f"prepared as far as {what}")
+
+    def follow(self, over: Path) -> None:
+        """Work on the passes that the lead publishes until the stage is `over` or nobody leads."""
+        assert self.work is not None
+        pause = 0.02
+        while not over.is_file() and self.alive(_told(self.leases / _LEAD)):
+            name = _told(self.leases / _CURRENT)
+            folder = self.work / "passes" / name
+            if name and (folder / "tasks.jsonl").is_file() and not (folder / "whole").is_file():
+                self._share(_Pass(folder), leads=False)
+                pause = 0.02
+            time.sleep(pause)
+            pause = min(1.0, 1.5 * pause)
+
+    def _share(self, current: "_Pass", leads: bool) -> None:
+        """Claim tasks and work on them until the pass is whole; a follower leaves when nobody leads any more."""
+        pool: Pool[_Numbered] = Pool(self.workers)
+        done, claims = current.done_by(self.who), _Claims(current, self)
+        shown = 0
+        with self.reporter.task(current.title, current.number) as progress:
+            try:
+                pause = 0.02
+                while not (current.folder / "whole").is_file():
+                    for item, trouble in pool.outcomes(work_on, claims.take, current.number):
+                        claims.mine.discard(item.number)
+                        pause = 0.02
+                        if trouble is None:
+                            done.write(f"{item.number}\n".encode())
+                        else:
+                            current.failed(item.number, trouble, self.who)
+                            _end(trouble)
+                        shown += 1
+                        progress.update(shown if not leads else max(shown, current.finished), "")
+                    if leads and current.settled():
+                        write_text(current.folder / "whole", "")
+                    elif not leads and not self.alive(_told(self.leases / _LEAD)):
+                        return
+                    else:
+                        time.sleep(pause)
+                        pause = min(1.0, self.lease / 4, 1.5 * pause)
+            except BaseException:
+                pool.close(kill=True)
+                claims.release()
+                raise
+            finally:
+                pool.close()
+                done.close()
+
+
+def _end(trouble: Trouble) -> None:
+    """An error of this machine ends this process's part; bad input is told by the one who leads."""
+    if isinstance(trouble.error, OSError):
+        raise trouble.error
+
+
+@dataclass(frozen=True)
+class _Numbered:
+    """A task of a pass as it stands in the pass's file: its number and its JSON."""
+
+    function: str
+    number: int
+    json: bytes
+
+
+def work_on(task: _Numbered) -> None:
+    """Read the task and do it."""
+    function, kind = _function(task.function)
+    function(kind.validate_json(task.json))
+
+
+def _function(name: str) -> tuple[Any, TypeAdapter[Any]]:
+    """The function of this name, `module:function`, and the type of its parameter; raises `BadInput` where it is none
+    of a stage's.
+    """
+    module, _, attribute = name.partition(":")
+    found = getattr(import_module(module), attribute, None) if f"{module}.".startswith(_ROOMS) else None
+    if found is None or getattr(found, "__module__", "") != module:
+        raise BadInput(
+            f"a file of tasks names `{name[:100]}`, which is no work of a stage; remove the run's .work folder"
+        )
+    (kind, *_) = (hint for parameter, hint in get_type_hints(found).items() if parameter != "return")
+    return found, TypeAdapter(kind)
+
+
+def _publish(passes: Path, title: str, function: Any, items: Sequence[Any]) -> "_Pass":
+    """Write the file of tasks of a pass, where it is not there already."""
+    name = f"{function.__module__}:{function.__qualname__}"
+    _, kind = _function(name)
+    lines = [kind.dump_json(item) for item in items]
+    told = hashlib.sha256(b"\n".join([name.encode(), *lines])).hexdigest()
+    folder = passes / f"{slug(title)}-{told[:12]}"
+    if not (folder / "tasks.jsonl").is_file():
+        for part in ("claims", "done", "failed", "aside"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        head = json.dumps({"title": title, "function": name, "names": [str(item)[:200] for item in items]})
+        write_text(folder / "tasks.jsonl", "\n".join([head, *(line.decode() for line in lines)]) + "\n")
+    return _Pass(folder)
+
+
+class _Pass:
+    """A pass as its files have it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        head, *self.tasks = (folder / "tasks.jsonl").read_bytes().splitlines()
+        told = json.loads(head)
+        self.title, self.function, self.names = str(told["title"]), str(told["function"]), told["names"]
+        self.number = len(self.tasks)
+        self.finished = 0
+
+    def done_by(self, who: str) -> Any:
+        """The open file in which one of the crew notes what it has finished."""
+        return open(self.folder / "done" / who, "ab", buffering=0)  # a line is one write: whole or absent
+
+    def done(self) -> set[int]:
+        """The numbers of finished tasks."""
+        found: set[int] = set()
+        for file in sorted((self.folder / "done").iterdir()):
+            found.update(int(line) for line in file.read_bytes().split(b"\n")[:-1] if line.isdigit())
+        self.finished = len(found)
+        return found
+
+    def settled(self) -> bool:
+        """Is every task finished or set aside, or one refused as bad input."""
+        if any(trouble.error for _, trouble in self.aside()):
+            return True
+        return len(self.done() | {int(path.name) for path in (self.folder / "aside").iterdir()}) >= self.number
+
+    def failed(self, number: int, trouble: Trouble, who: str) -> None:
+        """Note a failed attempt; after the last one, and for bad input at once, set the task aside, else free it."""
+        before = len(list((self.folder / "failed").glob(f"{number:05d}-*")))
+        told = {
+            "words": trouble.words,
+            "traceback": trouble.traceback,
+            "bad_input": isinstance(trouble.error, BadInput),
+        }
+        write_json(self.folder / "failed" / f"{number:05d}-{before + 1}", {**told, "who": who})
+        if before + 1 >= ATTEMPTS or told["bad_input"]:
+            write_json(self.folder / "aside" / f"{number:05d}", told)
+        else:
+            (self.folder / "claims" / f"{number:05d}").unlink(missing_ok=True)
+
+    def aside(self) -> list[tuple[str, Trouble]]:
+        """The tasks that were set aside, each with its trouble."""
+        found = []
+        for path in sorted((self.folder / "aside").iterdir()):
+            told = read_json(path)
+            error = BadInput(told["words"]) if told["bad_input"] else None
+            found.append((str(self.names[int(path.name)]), Trouble(told["words"], told["traceback"], error)))
+        return found
+
+
+class _Claims:
+    """Claims tasks of a pass one by one, beginning somewhere of its own so that few want the same."""
+
+    def __init__(self, current: _Pass, crew: Crew) -> None:
+        self._pass, self._crew = current, crew
+        self._free: list[int] = []
+        self.mine: set[int] = set()
+
+    def take(self) -> _Numbered | None:
+        """A task that nobody else is at, or None where there is none now."""
+        while True:
+            if not self._free and not self._look():
+                return None
+            number = self._free.pop()
+            if _claim(self._pass.folder / "claims" / f"{number:05d}", self._crew, self._lost):
+                self.mine.add(number)
+                return _Numbered(self._pass.function, number, self._pass.tasks[number])
+
+    def release(self) -> None:
+        """Free the tasks that are claimed and not finished."""
+        for number in self.mine:
+            (self._pass.folder / "claims" / f"{number:05d}").unlink(missing_ok=True)
+
+    def _look(self) -> bool:
+        """Look for tasks that nobody has claimed, or, where there are none, whose holder is silent."""
+        claimed = {int(path.name) for path in (self._pass.folder / "claims").iterdir() if path.name.isdigit()}
+        self._free = sorted(set(range(self._pass.number)) - claimed, reverse=True)
+        if not self._free:
+            settled = self._pass.done() | {int(path.name) for path in (self._pass.folder / "aside").iterdir()}
+            self._free = [number for number in claimed - settled if self._silent(number)]
+        begin = int.from_bytes(hashlib.sha256(self._crew.who.encode()).digest()[:4]) % max(1, len(self._free))
+        self._free = self._free[begin:] + self._free[:begin]
+        return bool(self._free)
+
+    def _silent(self, number: int) -> bool:
+        holder = _told(self._pass.folder / "claims" / f"{number:05d}")
+        return holder != self._crew.who and not self._crew.alive(holder)
+
+    def _lost(self, path: Path, holder: str) -> None:
+        self._pass.failed(int(path.name), Trouble(f"its process went silent ({holder})"), self._crew.who)
+
+
+def _told(path: Path) -> str:
+    """The text of a small file, or nothing where it is not there."""
+    try:
+        return path.read_text("utf-8")
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+
+
+def _claim(path: Path, crew: Crew, lost: Any = None) -> bool:
+    """Make `path`, which says who holds something, this one's own if nobody has it or its holder is silent.
+
+    It is written beside its place and linked there, so that it is never seen empty; the link fails where it exists.
+    """
+    own = path.with_name(f".{path.name}.{crew.who}")
+    own.write_text(crew.who, "utf-8")
+    try:
+        os.link(own, path)
+        return True
+    except FileExistsError:
+        holder = _told(path)
+        if holder == crew.who:
+            return True
+        if not holder or crew.alive(holder):
+            return False
+    finally:
+        own.unlink(missing_ok=True)
+    stale = path.with_name(f".{path.name}.{crew.who}.silent")
+    try:
+        path.rename(stale)  # one of those who find it silent succeeds
+    except FileNotFoundError:
+        return False
+    if _told(stale) != holder:  # somebody else was faster, and holds it by now: give it back
+        with contextlib.suppress(FileExistsError):
+            os.link(stale, path)
+    elif lost is not None:
+        lost(path, holder)
+    stale.unlink(missing_ok=True)
+    return False  # it is free now; ask again
