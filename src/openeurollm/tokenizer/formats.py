@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ _MAX_TOKENS, _LONGEST = 1 << 20, 512
 """Tokens, and bytes of one."""
 
 RANKS, SETTINGS = "tokenizer.tiktoken", "tiktoken.json"
-"""The files of tiktoken's format: a token in base64 and its rank on each line; the other arguments of its `Encoding`."""
+"""The files of tiktoken's format: on each line a token in base64 and its rank; other arguments of its `Encoding`."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def merges(tokens: Mapping[bytes, int]) -> tuple[tuple[bytes, bytes], ...]:
 def _pair(token: bytes, rank: int, tokens: Mapping[bytes, int]) -> tuple[bytes, bytes]:
     parts = [token[at : at + 1] for at in range(len(token))]
     while len(parts) > 2:
-        ranks = [tokens.get(one + other, rank) for one, other in zip(parts, parts[1:])]
+        ranks = [tokens.get(one + other, rank) for one, other in pairwise(parts)]
         lowest = min(ranks)
         if lowest >= rank:
             break
