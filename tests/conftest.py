@@ -1,6 +1,7 @@
 """A real run, made once a session: the sample's pages of six languages, to a model of 0.2 million parameters."""
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import settings
 from openeurollm.engine import Engine, Reporter
 from openeurollm.ledger import RunFolder
 from openeurollm.recipe import Recipe, load
+from slurm import LocalSlurm
 
 settings.register_profile("loaded", deadline=None)  # a busy machine is no defect
 settings.load_profile("loaded")
@@ -112,3 +114,12 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     made = Tiny(file, load(file), RunFolder(home / "runs" / "tiny"), Engine(1, Reporter(quiet=True)))
     run(made.recipe, made.run, made.engine, until="evaluation")
     return made
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSlurm]:
+    """A real Slurm of four nodes on this machine; a test that kills a part of it starts the part again."""
+    if not LocalSlurm.available():
+        pytest.skip("Slurm is not installed: apt-get install slurmctld slurmd slurm-client")
+    with LocalSlurm(tmp_path_factory.mktemp("slurm"), nodes=4, cpus=2, gpus=2) as cluster:
+        yield cluster
