@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from openeurollm.engine import Engine, Reporter
-from openeurollm.errors import Failure
+from openeurollm.engine import Reporter
+from openeurollm.errors import Failure, Stopped
 from openeurollm.model.decoder import Decoder
+from openeurollm.model.distributed import World
 from openeurollm.model.optimizer import orthogonal, schedule
 from openeurollm.model.shape import Shape
-from openeurollm.model.trainer import Training, prepare, train
+from openeurollm.model.trainer import Training, parts, prepare, train
 from openeurollm.recipe import Model
 
 SHAPE = Shape(vocabulary=64, layers=2, width=32, heads=2, key_value_heads=1, head=16, feed_forward=64, context=16)
-ENGINE = Engine(1, Reporter(quiet=True))
+QUIET = Reporter(quiet=True)
 
 
 class Killed(BaseException):
@@ -35,7 +36,7 @@ def _training(steps=40, checkpoint_steps=7, killed_at=None, rates=None, factor=1
         return ids[:, :-1], ids[:, 1:]
 
     sizes = np.ones(64, np.int64)
-    return Training("count", batch, steps, rates or Model(), factor, 0.1, 0.5, checkpoint_steps, sizes)
+    return Training("count", batch, steps, rates or Model(), factor, 0.1, 0.5, checkpoint_steps, 4, sizes)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +46,7 @@ def _prepared():
 
 def _train(folder, **settings):
     decoder = Decoder(SHAPE, 1)
-    told = train(decoder, _training(**settings), folder, folder / "metrics.jsonl", ENGINE)
+    told = train(decoder, _training(**settings), folder, folder / "metrics.jsonl", QUIET, World())
     return decoder, told
 
 
@@ -133,7 +134,7 @@ def test_a_loss_that_is_no_number_is_a_failure_that_says_what_to_do(tmp_path):
 
     training = replace(_training(), batch=batch, factor=1e36)
     with pytest.raises(Failure, match=r"count: the loss at step \d+ is (nan|inf); lower its rates"):
-        train(Decoder(SHAPE, 1), training, tmp_path, tmp_path / "metrics.jsonl", ENGINE)
+        train(Decoder(SHAPE, 1), training, tmp_path, tmp_path / "metrics.jsonl", QUIET, World())
     assert all(math.isfinite(line["loss"]) for line in _metrics(tmp_path))
 
 
@@ -143,7 +144,7 @@ def test_a_weight_that_is_no_number_is_a_failure(tmp_path):
     with torch.no_grad():
         decoder.model.embed_tokens.weight[0, 0] = math.nan
     with pytest.raises(Failure, match="weights are no numbers after the last step"):
-        train(decoder, _training(steps=2), tmp_path, tmp_path / "metrics.jsonl", ENGINE)
+        train(decoder, _training(steps=2), tmp_path, tmp_path / "metrics.jsonl", QUIET, World())
 
 
 def test_how_often_it_checkpoints_does_not_change_the_result(tmp_path, whole):

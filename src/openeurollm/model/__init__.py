@@ -7,10 +7,11 @@ from tokenizers import Tokenizer
 
 from openeurollm.engine import Engine
 from openeurollm.ledger import Counts, RunFolder
-from openeurollm.model import data, trainer
+from openeurollm.model import data, distributed, trainer
 from openeurollm.model.decoder import Decoder
+from openeurollm.model.distributed import World
 from openeurollm.model.export import export
-from openeurollm.model.shape import derive
+from openeurollm.model.shape import Shape, derive
 from openeurollm.recipe import Recipe, falls, prove
 
 __all__ = ["build"]
@@ -20,30 +21,36 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     """Encode the corpus, derive the shape, train, and write `base/` as a Hugging Face folder.
 
     Raises `Failure` before the training where the mixture has nothing of a language of the contract, or a language's
-    share of it fell too far.
+    share of it fell too far, `BadInput` where the processes cannot share a step, and `Stopped` where it is asked to
+    stop. Over several processes all of them call it; the first one writes the files, and all return the same.
     """
+    with distributed.start() as world:
+        return _build(recipe, run, engine, world)
+
+
+def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tuple[Counts, dict[str, Any]]:
     trainer.prepare(engine.workers)
+    rows = max(1, recipe.model.batch_tokens // recipe.model.context)
+    parts = trainer.parts(rows, recipe.model.context)
+    world.check(parts)
     text_bytes = {tag: part["bytes"] for tag, part in run.need("corpus").results["text"].items() if part["bytes"]}
-    tokens = _encode(recipe, run, engine, tuple(text_bytes))
+    tokens = _encode(recipe, run, engine, world, tuple(text_bytes))
     lengths = {tag: len(ids) for tag, ids in tokens.items()}
     tokenizer = Tokenizer.from_file(str(run.folder("tokenizer") / "tokenizer.json"))
     shape, total = derive(recipe.model, tokenizer.get_vocab_size(), sum(lengths.values()), recipe.mixture.max_epochs)
     wished = data.shares(text_bytes, recipe.mixture.temperature, recipe.mixture.shares)
     wanted = data.budget(total, wished, text_bytes, lengths, recipe.mixture.max_epochs)
-    rows = max(1, recipe.model.batch_tokens // shape.context)
     batches = data.Batches(tokens, wanted, shape.context, rows, recipe.seed)
     trained = {tag: number * shape.context for tag, number in batches.sequences.items()}
     sizes = {tag: round(number * text_bytes[tag] / lengths[tag]) for tag, number in trained.items()}
     share = data.shares(sizes, 1.0, {})
     proof = prove(recipe, "model", {"text in the mixture": sizes})
     proof["exceptions"] |= falls(recipe, run, share)
+    engine.reach("training")
     decoder = Decoder(shape, recipe.seed)
     flop = batches.steps * rows * shape.context * shape.flop_per_token
-    minutes = flop / (0.5 * trainer.matmul_speed()) / 60
-    engine.reporter.say(
-        f"  {shape.parameters:,} parameters ({shape.layers} layers of {shape.width}), {batches.steps:,} steps, "
-        f"{flop:.2g} FLOP: about {max(1, round(minutes))} minutes on this machine at half its matmul speed"
-    )
+    if world.first:
+        _foretell(engine, shape, batches.steps, flop, world.size)
 
     def batch(step: int) -> Any:
         ids = batches.batch(step)
@@ -59,10 +66,13 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         model.warmup,
         model.decay,
         model.checkpoint_steps,
+        parts,
         data.bytes_of_tokens(tokenizer),
     )
-    told = trainer.train(decoder, training, run.work("model"), run.folder("model") / "metrics.jsonl", engine)
-    export(decoder, run.folder("model") / "base", run.folder("tokenizer"), end=0)
+    metrics = run.folder("model") / "metrics.jsonl"
+    told = trainer.train(decoder, training, run.work("model"), metrics, world.reporter(engine), world)
+    if world.first:
+        export(decoder, run.folder("model") / "base", run.folder("tokenizer"), end=0)
     counts = {tag: {"encoded": int((ids == 0).sum())} for tag, ids in tokens.items()}
     return counts, {
         "shape": shape.asdict(),
@@ -74,6 +84,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         "matmul_flop_per_s": told["matmul_flop_per_s"],
         "final_loss": told["final_loss"],
         "threads": told["threads"],
+        "processes": told["processes"],
         "mixture": {
             tag: {
                 "share": round(share[tag], 5),
@@ -87,12 +98,25 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     }
 
 
-def _encode(recipe: Recipe, run: RunFolder, engine: Engine, served: tuple[str, ...]) -> dict[str, data.Tokens]:
+def _foretell(engine: Engine, shape: Shape, steps: int, flop: float, processes: int) -> None:
+    minutes = flop / (0.5 * trainer.matmul_speed() * processes) / 60
+    engine.reporter.say(
+        f"  {shape.parameters:,} parameters ({shape.layers} layers of {shape.width}), {steps:,} steps, "
+        f"{flop:.2g} FLOP: about {max(1, round(minutes))} minutes here at half the matmul speed"
+    )
+
+
+def _encode(
+    recipe: Recipe, run: RunFolder, engine: Engine, world: World, served: tuple[str, ...]
+) -> dict[str, data.Tokens]:
+    """Every language's text as ids; the first process has them made, and the others wait for it."""
     folder: Path = run.work("model") / "tokens"
     corpus, tokenizer = run.folder("corpus"), run.folder("tokenizer") / "tokenizer.json"
     tasks = [
         data.Encoding(tag, tuple(sorted((corpus / tag).glob("part-*.parquet"))), tokenizer, folder / f"{tag}.npy")
         for tag in served
     ]
-    engine.map("encode the corpus", data.encode, tasks)
+    if world.first:
+        engine.map("encode the corpus", data.encode, tasks)
+    world.wait()
     return data.shards(folder, served)

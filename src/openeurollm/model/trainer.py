@@ -1,10 +1,15 @@
-"""One training loop for pretraining and tuning; killed at any point and started again, it ends in the same bits."""
+"""One training loop for pretraining and tuning, over any number of processes; killed or stopped at any point and
+started again, it ends in the same bits.
+"""
 
 import json
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,10 +21,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from openeurollm.engine import Engine
-from openeurollm.errors import Failure
+from openeurollm.engine import Reporter
+from openeurollm.errors import Failure, Stopped
 from openeurollm.ledger import whole
 from openeurollm.model.decoder import Decoder
+from openeurollm.model.distributed import World
 from openeurollm.model.optimizer import optimizers, schedule
 from openeurollm.recipe import Model
 
@@ -27,12 +33,17 @@ Batch = Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]]
 """Inputs and targets of a step, each of shape (rows, positions); targets of -100 are not learnt."""
 
 _MICRO_TOKENS = 8_192
-"""Positions that go through the decoder at once; larger batches are accumulated."""
+"""Positions that go through the decoder at once; larger parts are accumulated."""
+_MOST_PARTS, _PART_TOKENS = 8, 512
+"""A step is cut into so many parts at most, of so many positions at least; smaller ones cost time (docs/diary.md)."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What to train and how: `batch(step)` for `steps` steps, at the recipe's rates times `factor`."""
+    """What to train and how: `batch(step)` for `steps` steps, at the recipe's rates times `factor`.
+
+    The rows of a step are cut into `parts`, between which processes can share it.
+    """
 
     title: str
     batch: Batch
@@ -42,6 +53,7 @@ class Training:
     warmup: float
     decay: float
     checkpoint_steps: int
+    parts: int
     bytes_of_tokens: NDArray[np.int64]
 
 
@@ -58,34 +70,47 @@ def prepare(workers: int) -> None:
     torch.set_float32_matmul_precision("highest")
 
 
-def train(decoder: Decoder, training: Training, work: Path, metrics: Path, engine: Engine) -> dict[str, Any]:
-    """Train the decoder in place; returns tokens, the last loss and the machine's matmul speed.
+def parts(rows: int, length: int) -> int:
+    """Parts of a step of `rows` sequences of `length` positions: a power of two, whatever the number of processes."""
+    most = min(_MOST_PARTS, rows, max(1, rows * length // _PART_TOKENS))
+    return 1 << (most.bit_length() - 1)
 
-    Writes a line of `metrics` every few steps and a checkpoint into `work` every `checkpoint_steps`. Raises `Failure`
-    when the loss or a weight is no number.
+
+def train(
+    decoder: Decoder, training: Training, work: Path, metrics: Path, reporter: Reporter, world: World
+) -> dict[str, Any]:
+    """Train the decoder in place; returns tokens, the last loss, the machine's matmul speed, threads and processes.
+
+    The first process writes a line of `metrics` every few steps and a checkpoint into `work` every `checkpoint_steps`.
+    Raises `Failure` when the loss or a weight is no number, and `Stopped`, with a checkpoint, after a step in which the
+    file `work / "stop"` was there or a process was sent SIGTERM. Whoever puts that file there takes it away.
     """
-    where = device()
-    decoder.to(where).train()
+    decoder.to(device()).train()
     opts = optimizers(decoder, training.rates, training.factor)
     told = _restore(work / "checkpoint.safetensors", decoder, opts)
     begin = int(told.get("step", 0))
-    _cut(metrics, begin)
-    peak = matmul_speed()
-    window = _Window(decoder, peak, told)
-    with engine.reporter.task(training.title, training.steps) as task, open(metrics, "a", encoding="utf-8") as lines:
+    if world.from_first(begin) != begin:
+        raise Failure(f"{training.title}: processes do not see the same checkpoint in {work}")
+    if world.first:
+        _cut(metrics, begin)
+    peak = world.from_first(matmul_speed() if world.first else 0.0)
+    window = _Window(decoder, peak * world.size, told)
+    with reporter.task(training.title, training.steps) as task, _wish(work / "stop", world) as wish:
         for step in range(begin, training.steps):
             factor = schedule(step, training.steps, training.warmup, training.decay)
-            loss, learnt, size = _step(decoder, opts, training, step, factor, where)
+            loss, learnt, size, stop = _step(decoder, opts, training, step, factor, world, wish())
             if not math.isfinite(loss):
                 raise Failure(f"{training.title}: the loss at step {step} is {loss}; lower its rates in the recipe")
             window.add(loss, learnt, size)
-            if (step + 1) % window.every == 0 or step + 1 == training.steps:
-                lines.write(json.dumps(window.line(step + 1, factor)) + "\n")
-                lines.flush()
-            task.update(step + 1, window.words)
-            if (step + 1) % training.checkpoint_steps == 0 and step + 1 < training.steps:
-                position = {"step": str(step + 1), "threads": str(torch.get_num_threads()), **window.sums()}
-                _save(work / "checkpoint.safetensors", decoder, opts, position)
+            done, last = step + 1, step + 1 == training.steps
+            if done % window.every == 0 or last:
+                _append(metrics, window.line(done, factor), world)
+            task.update(done, window.words)
+            if not last and (stop or done % training.checkpoint_steps == 0):
+                position = {"step": str(done), "threads": str(torch.get_num_threads()), **window.sums()}
+                _save(work / "checkpoint.safetensors", decoder, opts, position, world)
+            if not last and stop:
+                raise Stopped(f"{training.title}: stopped after step {done} of {training.steps}; run again to go on")
     if not all(bool(parameter.isfinite().all()) for parameter in decoder.parameters()):
         raise Failure(f"{training.title}: weights are no numbers after the last step; lower its rates in the recipe")
     decoder.eval()
@@ -94,7 +119,21 @@ def train(decoder: Decoder, training: Training, work: Path, metrics: Path, engin
         "final_loss": round(window.loss, 5),
         "matmul_flop_per_s": round(peak),
         "threads": torch.get_num_threads(),
+        "processes": world.size,
     }
+
+
+@contextmanager
+def _wish(file: Path, world: World) -> Iterator[Callable[[], bool]]:
+    """A function that says whether this process has been asked to stop: by SIGTERM, the first one also by `file`."""
+    signals: list[int] = []
+    listens = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, lambda number, _: signals.append(number)) if listens else None
+    try:
+        yield lambda: bool(signals) or (world.first and file.exists())
+    finally:
+        if listens:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 def _step(
@@ -103,26 +142,55 @@ def _step(
     training: Training,
     step: int,
     factor: float,
-    where: torch.device,
-) -> tuple[float, int, int]:
-    """One update; returns the summed loss in nats, the targets learnt, and the bytes they stand for."""
+    world: World,
+    wish: bool,
+) -> tuple[float, int, int, bool]:
+    """One update; returns the summed loss in nats, the targets learnt, the bytes they stand for, and whether any
+    process has the `wish` to stop.
+    """
     inputs, targets = training.batch(step)
     learnt = int((targets >= 0).sum())
     size = int(training.bytes_of_tokens[targets[targets >= 0]].sum())
-    rows = max(1, _MICRO_TOKENS // inputs.shape[1])
-    total = 0.0
-    for start in range(0, len(inputs), rows):
-        ids = torch.from_numpy(inputs[start : start + rows]).to(where)
-        wanted = torch.from_numpy(targets[start : start + rows]).to(where)
-        loss = decoder.losses(ids, wanted)
-        (loss / max(1, learnt)).backward()  # type: ignore[no-untyped-call]
-        total += float(loss.detach())
+    edges = [len(inputs) * number // training.parts for number in range(training.parts + 1)]
+
+    def part(number: int) -> Tensor:
+        rows = slice(edges[number], edges[number + 1])
+        return _gradient(decoder, inputs[rows], targets[rows], max(1, learnt), wish)
+
+    total = world.sum(training.parts, part)
+    loss, wishes = total[-2:].tolist()
+    parameters = list(decoder.parameters())
+    gradients = torch.split(total[:-2], [parameter.numel() for parameter in parameters])
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient.view_as(parameter)
     for optimizer in opts:
         for group in optimizer.param_groups:
             group["lr"] = group["initial_lr"] * factor
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return total, learnt, size
+    return loss, learnt, size, wishes > 0
+
+
+def _gradient(
+    decoder: Decoder, inputs: NDArray[np.int64], targets: NDArray[np.int64], learnt: int, wish: bool
+) -> Tensor:
+    """A part's share of the step's gradient, its loss in nats and the wish to stop, as one flat tensor.
+
+    Positions behind the last one that is learnt in any row are left out.
+    """
+    where = device()
+    length = int(np.flatnonzero((targets >= 0).any(axis=0)).max(initial=0)) + 1
+    rows = max(1, _MICRO_TOKENS // length)
+    total = torch.zeros(1, device=where)
+    for start in range(0, len(inputs), rows):
+        ids = torch.from_numpy(inputs[start : start + rows, :length]).to(where)
+        wanted = torch.from_numpy(targets[start : start + rows, :length]).to(where)
+        loss = decoder.losses(ids, wanted)
+        (loss / learnt).backward()  # type: ignore[no-untyped-call]
+        total += loss.detach()
+    gradients = [parameter.grad.flatten() for parameter in decoder.parameters() if parameter.grad is not None]
+    decoder.zero_grad(set_to_none=True)
+    return torch.cat([*gradients, total, torch.full_like(total, float(wish))])
 
 
 class _Window:
@@ -172,8 +240,20 @@ class _Window:
         }
 
 
-def _save(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer], told: dict[str, str]) -> None:
-    """Write weights, optimiser states and what is `told` of the position, whole or not at all."""
+def _append(metrics: Path, line: dict[str, Any], world: World) -> None:
+    if world.first:
+        with open(metrics, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps(line) + "\n")
+
+
+def _save(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer], told: dict[str, str], world: World) -> None:
+    """Let the first process write weights, optimiser states and what is `told` of the position, whole or not at all."""
+    if world.first:
+        _write(path, decoder, opts, told)
+    world.wait()
+
+
+def _write(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer], told: dict[str, str]) -> None:
     tensors = {f"weights.{name}": parameter.detach().contiguous() for name, parameter in decoder.named_parameters()}
     for number, optimizer in enumerate(opts):
         for index, state in optimizer.state_dict()["state"].items():

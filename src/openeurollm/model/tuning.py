@@ -14,8 +14,9 @@ from tokenizers import Tokenizer
 from openeurollm.engine import Engine
 from openeurollm.errors import BadInput
 from openeurollm.ledger import Counts, RunFolder, write_text
-from openeurollm.model import trainer
+from openeurollm.model import distributed, trainer
 from openeurollm.model.data import bytes_of_tokens
+from openeurollm.model.distributed import World
 from openeurollm.model.export import export, load
 from openeurollm.recipe import Recipe, prove
 
@@ -29,16 +30,25 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     """Tune the base model on the recipe's conversations and write a Hugging Face folder.
 
     The conversations held out go to `held-out.jsonl`, for the evaluation. Raises `BadInput` for a file that holds no
-    conversations, `Failure` where a language of the contract has none.
+    conversations, `Failure` where a language of the contract has none; over several processes as the base model's.
     """
+    with distributed.start() as world:
+        return _build(recipe, run, engine, world)
+
+
+def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tuple[Counts, dict[str, Any]]:
     trainer.prepare(engine.workers)
     out, tuning = run.folder("tuning"), recipe.tuning
     decoder = load(run.folder("model") / "base")
+    rows = max(1, tuning.batch_tokens // decoder.shape.context)
+    parts = trainer.parts(rows, decoder.shape.context)
+    world.check(parts)
     tokenizer = Tokenizer.from_file(str(run.folder("tokenizer") / "tokenizer.json"))
     tokenizer.encode_special_tokens = True
     counts, learnt, held_out = _split(recipe)
-    lines = (json.dumps({"language": tag, "messages": messages}, ensure_ascii=False) for tag, messages in held_out)
-    write_text(out / "held-out.jsonl", "".join(f"{line}\n" for line in lines))
+    if world.first:
+        lines = (json.dumps({"language": tag, "messages": messages}, ensure_ascii=False) for tag, messages in held_out)
+        write_text(out / "held-out.jsonl", "".join(f"{line}\n" for line in lines))
     examples = []
     for tag, messages in learnt:
         ids, targets = example(messages, tokenizer)
@@ -48,7 +58,6 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
             examples.append((ids, targets))
     used = {tag: buckets["used"] for tag, buckets in counts.items()}
     proof = prove(recipe, "tuning", {"conversation to learn from": used})
-    rows = max(1, tuning.batch_tokens // decoder.shape.context)
     steps = max(1, round(tuning.epochs * len(examples) / rows))
 
     def batch(step: int) -> tuple[Ids, Ids]:
@@ -56,11 +65,21 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
 
     sizes = bytes_of_tokens(tokenizer)
     training = trainer.Training(
-        "tune on conversations", batch, steps, recipe.model, tuning.rate, 0.0, 1.0, tuning.checkpoint_steps, sizes
+        "tune on conversations",
+        batch,
+        steps,
+        recipe.model,
+        tuning.rate,
+        0.0,
+        1.0,
+        tuning.checkpoint_steps,
+        parts,
+        sizes,
     )
-    told = trainer.train(decoder, training, run.work("tuning"), out / "metrics.jsonl", engine)
-    _, stop = turns(tokenizer)
-    export(decoder, out, run.folder("tokenizer"), end=stop)
+    told = trainer.train(decoder, training, run.work("tuning"), out / "metrics.jsonl", world.reporter(engine), world)
+    if world.first:
+        _, stop = turns(tokenizer)
+        export(decoder, out, run.folder("tokenizer"), end=stop)
     return {tag: dict(buckets) for tag, buckets in counts.items()}, {
         "conversations": used,
         "licence": tuning.licence,
@@ -68,6 +87,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         "tokens": told["tokens"],
         "final_loss": told["final_loss"],
         "threads": told["threads"],
+        "processes": told["processes"],
         "contract": proof,
     }
 
