@@ -5,17 +5,18 @@ the recipe, the files it reads, the outputs of earlier stages. A stage that come
 """
 
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from openeurollm.engine import Engine
-from openeurollm.errors import BadInput
+from openeurollm.engine import Engine, Job, Part, Site, for_cpus
+from openeurollm.errors import BadInput, Failure
 from openeurollm.ledger import (
     NAME,
     Meter,
@@ -28,6 +29,8 @@ from openeurollm.ledger import (
     files_below,
     host,
     outputs,
+    remove,
+    with_others,
     write_text,
 )
 from openeurollm.ledger.results import Results, checked
@@ -36,13 +39,16 @@ from openeurollm.recipe import Recipe, falls, paths, previous_shares, prove, sha
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: the room that builds it, the recipe tables it reads, the stages and paths whose files go in."""
+    """A stage: the room that builds it, the recipe tables it reads, the stages and paths whose files go in, and the
+    kinds of jobs that build it on a cluster, one after the other.
+    """
 
     name: str
     module: str
     tables: tuple[str, ...]
     after: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = ("single",)
 
 
 STAGES = (
@@ -51,16 +57,31 @@ STAGES = (
         "openeurollm.corpus",
         ("sources", "corpus", "contamination"),
         paths=("sources", "corpus", "contamination", "parallel"),
+        parts=("array",),
     ),
     Stage("tokenizer", "openeurollm.tokenizer", ("tokenizer", "name"), ("corpus",), ("parallel",)),
-    Stage("model", "openeurollm.model", ("model", "mixture", "seed"), ("corpus", "tokenizer")),
-    Stage("tuning", "openeurollm.model.tuning", ("tuning", "seed"), ("tokenizer", "model"), ("tuning",)),
+    Stage(
+        "model",
+        "openeurollm.model",
+        ("model", "mixture", "seed"),
+        ("corpus", "tokenizer"),
+        parts=("array", "training"),
+    ),
+    Stage(
+        "tuning",
+        "openeurollm.model.tuning",
+        ("tuning", "seed"),
+        ("tokenizer", "model"),
+        ("tuning",),
+        parts=("training",),
+    ),
     Stage(
         "evaluation",
         "openeurollm.evaluation",
         ("evaluation", "seed", "gaps"),
         ("corpus", "tokenizer", "model", "tuning"),
         ("parallel",),
+        parts=("array",),
     ),
     Stage(
         "release",
@@ -129,6 +150,54 @@ def run(
     return done
 
 
+def work(recipe: Recipe, folder: RunFolder, names: Sequence[str], engine: Engine, first: bool = True) -> None:
+    """Build some stages as a job on a cluster does; those before them must be whole, and what is built stays.
+
+    A process that is not the `first` of a training takes its part in it and writes no record. Raises `Failure` where a
+    stage before them is not whole.
+    """
+    stages, files = _asked(recipe, names[-1], ())
+    for stage in stages:
+        step = _step(stage, recipe, folder, files, ())
+        if not step.build:
+            continue
+        if stage.name not in names:
+            raise Failure(f"{stage.name} is not whole ({step.why}), so no {names[0]}; `openeurollm run` finishes it")
+        if first:
+            engine.reporter.say(f"[bold]{stage.name}[/bold]: {step.why}")
+            _build(stage, recipe, folder, engine, files)
+            continue
+        assert engine.costs is not None
+        with Meter(engine.costs / f"{host()['name']}-{os.getpid()}.json", engine.gpus):
+            import_module(stage.module).build(recipe, folder, replace(engine, work=folder.work(stage.name)))
+
+
+def jobs(
+    recipe: Recipe, steps: Sequence[Step], site: Site, nodes: Mapping[str, int], walltime: str | None = None
+) -> list[Job]:
+    """The jobs that build what `steps` say at a site, in order; `nodes` is by job, with "" for all others.
+
+    Stages that one process builds share a job. Raises `BadInput` for a job that there is not.
+    """
+    found: list[Job] = []
+    cpus = for_cpus(site)
+    for stage in (stage for stage, step in zip(STAGES, steps, strict=False) if step.build):
+        for part in stage.parts:
+            where = site if part == "training" else cpus
+            longest = walltime or where.walltime or str(where.facts["walltime"].value)
+            if part == "single" and found and found[-1].part == "single":
+                names = (*found.pop().stages, stage.name)
+            else:
+                names = (stage.name,)
+            title = f"{stage.name}-prepare" if part != stage.parts[-1] else "-".join(names)
+            number = 1 if part == "single" else nodes.get(title) or nodes.get("") or where.nodes
+            found.append(Job(title, names, part, where, number, longest))
+    stray = sorted(set(nodes) - {job.name for job in found} - {""})
+    if stray:
+        raise BadInput(f"--nodes {stray[0]}: no such job; there are {', '.join(job.name for job in found)}")
+    return found
+
+
 def _asked(recipe: Recipe, until: str | None, again: Sequence[str]) -> tuple[tuple[Stage, ...], "_Inputs"]:
     """The stages asked for and the files they read; raises `BadInput` before any work for what cannot be done."""
     for name in again:
@@ -183,9 +252,13 @@ def _keeps_the_contract(stage: Stage, recipe: Recipe, run: RunFolder, record: Re
 def _build(stage: Stage, recipe: Recipe, folder: RunFolder, engine: Engine, files: "_Inputs") -> None:
     parameters, inputs = _parameters(stage, recipe), _inputs(stage, folder, files)
     folder.begin(stage.name, digest_of([parameters, inputs, _code(stage)]))
-    started = _now()
-    with Meter(folder.work(stage.name) / "cost.json") as meter:
-        counts, results = import_module(stage.module).build(recipe, folder, engine)
+    started, notes = _now(), folder.work(stage.name) / "cost.json"
+    if engine.costs is not None and not notes.is_file():
+        remove(engine.costs)
+    with Meter(notes, engine.gpus) as meter:
+        here = replace(engine, work=folder.work(stage.name))
+        counts, results = import_module(stage.module).build(recipe, folder, here)
+    cost = with_others(meter.cost, engine.costs) if engine.costs is not None else meter.cost
     record = Record(
         stage=stage.name,
         parameters=parameters,
@@ -193,7 +266,7 @@ def _build(stage: Stage, recipe: Recipe, folder: RunFolder, engine: Engine, file
         outputs=outputs(folder.folder(stage.name), without=("tuned",) if stage.name == "model" else ()),
         counts=counts,
         results=results,
-        cost=meter.cost,
+        cost=cost,
         code=_code(stage),
         host=host(),
         site=engine.site,
@@ -315,4 +388,4 @@ def _toml_value(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-__all__ = ["NAMES", "STAGES", "Stage", "Step", "plan", "run", "to_toml"]
+__all__ = ["NAMES", "STAGES", "Stage", "Step", "jobs", "plan", "run", "to_toml", "work"]

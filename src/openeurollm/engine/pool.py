@@ -178,6 +178,10 @@ class Engine:
     site: str = "laptop"
     work: Path | None = None
     """The scratch space of the stage at work, where the tracebacks of shards that are set aside go."""
+    gpus: int = 0
+    """Devices that this process holds."""
+    costs: Path | None = None
+    """Where other processes of the same stage note what they cost."""
 
     def map(self, title: str, function: Function[Item], items: Sequence[Item]) -> None:
         """Call `function` on every item, in any order; what it makes it leaves in files.

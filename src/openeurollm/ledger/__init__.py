@@ -1,6 +1,6 @@
 """Records, digests, costs and the run folder."""
 
-from openeurollm.ledger.cost import Meter, cores, host
+from openeurollm.ledger.cost import Meter, cores, host, with_others
 from openeurollm.ledger.files import (
     digest,
     digest_of,
@@ -40,6 +40,7 @@ __all__ = [
     "remove_partial",
     "sums",
     "whole",
+    "with_others",
     "write_json",
     "write_text",
 ]

@@ -107,6 +107,23 @@ class _Energy:
         return self._kwh, self._method, 3.0
 
 
+def with_others(cost: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A cost and, added to it, the CPU seconds, GPU-hours and energy that other processes of the work noted in files
+    of `folder`.
+    """
+    others = [note for file in sorted(folder.glob("*.json")) if (note := _read(file))]
+    energy = [cost["energy"], *(note["energy"] for note in others)]
+    return {
+        **cost,
+        "cpu_seconds": round(sum(note["cpu_seconds"] for note in (cost, *others)), 2),
+        "gpu_hours": round(sum(note["gpu_hours"] for note in (cost, *others)), 5),
+        "energy": {
+            **{key: round(sum(part[key] for part in energy), 8) for key in ("kwh", "low", "high")},
+            "method": cost["energy"]["method"],
+        },
+    }
+
+
 def _cpu_seconds() -> float:
     own, children = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime

@@ -61,9 +61,7 @@ class RunFolder:
         A record that is there is kept as the one replaced, over any number of attempts, until the stage is whole.
         """
         mark = self.work(stage) / "key"
-        if (self.folder(stage) / NAME).is_file():
-            self._replaced(stage).mkdir(parents=True, exist_ok=True)
-            os.replace(self.folder(stage) / NAME, self._replaced(stage) / NAME)
+        self.reopen(stage)
         if mark.is_file() and mark.read_text("utf-8") == key and self.folder(stage).is_dir():
             remove_partial(self.work(stage))
             remove_partial(self.folder(stage))
@@ -72,6 +70,12 @@ class RunFolder:
         self._clear(stage)
         self.folder(stage).mkdir(parents=True, exist_ok=True)
         write_text(mark, key)
+
+    def reopen(self, stage: str) -> None:
+        """Let a stage that is built count as not built; its record is kept as the one replaced."""
+        if (self.folder(stage) / NAME).is_file():
+            self._replaced(stage).mkdir(parents=True, exist_ok=True)
+            os.replace(self.folder(stage) / NAME, self._replaced(stage) / NAME)
 
     def _clear(self, stage: str) -> None:
         """Remove what the stage made; another stage's folder inside its own stays, as it may still be good."""
@@ -94,6 +98,10 @@ class RunFolder:
         """Remove what only a build under way needs."""
         remove(self.work(stage))
         remove(self._replaced(stage))
+
+    def crew(self, stage: str) -> Path:
+        """Where the processes of a stage that is built on several machines tell one another that they live."""
+        return self.path / ".work" / "crews" / stage
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
