@@ -161,10 +161,11 @@ def ours(source: Path, out: Path) -> dict[str, Any]:
             flush()
     if entries:
         flush()
-    mine = tuple(runs.runs([out])["und"])
+    listed = runs.note([out], out)["und"]
+    mine = runs.noted(listed)
     parts = runs.ranges(max(1, -(-runs.number_of(mine, "bands") // duplicates.RANGE)))
     searches = [
-        duplicates.Search("und", mine, low, high, Corpus().near_duplicate, out / f"pairs-{number:03d}.npy")
+        duplicates.Search("und", listed, low, high, Corpus().near_duplicate, out / f"pairs-{number:03d}.npy")
         for number, (low, high) in enumerate(parts)
     ]
     for task in searches:

@@ -29,7 +29,6 @@ from openeurollm.ledger import (
     files_below,
     host,
     outputs,
-    remove,
     with_others,
     write_text,
 )
@@ -254,7 +253,8 @@ def _build(stage: Stage, recipe: Recipe, folder: RunFolder, engine: Engine, file
     folder.begin(stage.name, digest_of([parameters, inputs, _code(stage)]))
     started, notes = _now(), folder.work(stage.name) / "cost.json"
     if engine.costs is not None and not notes.is_file():
-        remove(engine.costs)
+        for file in engine.costs.glob("*.json"):
+            file.unlink(missing_ok=True)
     with Meter(notes, engine.gpus) as meter:
         here = replace(engine, work=folder.work(stage.name))
         counts, results = import_module(stage.module).build(recipe, folder, here)

@@ -45,14 +45,15 @@ def found(tmp_path):
     def search(*shards, ranges=1, threshold=minhash.SAME):
         for place, texts in enumerate(shards):
             runs.write(tmp_path / f"{place}" / "run-000", [entry(text) for text in texts])
-        some = tuple(runs.runs(tmp_path / f"{place}" for place in range(len(shards)))["en"])
+        listed = runs.note((tmp_path / f"{place}" for place in range(len(shards))), tmp_path)["en"]
+        some = runs.noted(listed)
         text_of = {
             at: row["text"] for run in some for at, row in run.documents(np.arange(run.number("rows")) + run.offset)
         }
         pairs = set()
         for part, (low, high) in enumerate(runs.ranges(ranges)):
             out = tmp_path / f"pairs-{part}.npy"
-            duplicates.search(duplicates.Search("en", some, low, high, threshold, out))
+            duplicates.search(duplicates.Search("en", listed, low, high, threshold, out))
             pairs |= {frozenset(text_of[at] for at in pair) for pair in np.load(out).tolist()}
             out.unlink()
         return pairs

@@ -104,11 +104,9 @@ def _refined(tasks: Sequence[refine.Task]) -> dict[str, Any]:
 
 
 def _gathering(recipe: Recipe, tasks: Sequence[refine.Task], work: Path) -> list[gather.Language]:
-    found = runs.runs(task.folder for task in tasks)
+    found = runs.note((task.folder for task in tasks), work / "gathered")
     gathering = [
-        gather.Language(tag, tuple(found[tag]), recipe.corpus, work / "gathered" / tag)
-        for tag in tags(recipe)
-        if tag in found
+        gather.Language(tag, found[tag], recipe.corpus, work / "gathered" / tag) for tag in tags(recipe) if tag in found
     ]
     for language in gathering:
         language.work.mkdir(parents=True, exist_ok=True)

@@ -31,7 +31,8 @@ class Search:
     """A range of the band keys of a language to search for pairs, written to `out`."""
 
     language: str
-    runs: tuple[runs.Run, ...]
+    runs: Path
+    """The file that lists the language's runs."""
     low: int
     high: int
     threshold: float
@@ -45,7 +46,8 @@ def search(task: Search) -> None:
     """Write the pairs of documents that are duplicates, shape (pairs, 2), by their numbers in the language."""
     if task.out.is_file():
         return
-    parts = [run.keys("bands", task.low, task.high) for run in task.runs]
+    some = runs.noted(task.runs)
+    parts = [run.keys("bands", task.low, task.high) for run in some]
     keys = np.concatenate([part[0] for part in parts])
     numbers = np.concatenate([part[1] for part in parts])
     order = np.argsort(keys, kind="stable")
@@ -54,7 +56,7 @@ def search(task: Search) -> None:
     shared[1:] = keys[1:] == keys[:-1]
     shared[:-1] |= shared[1:]
     keys, numbers = keys[shared], numbers[shared]
-    ids = runs.gathered(task.runs, "id", numbers).astype(np.uint64)
+    ids = runs.gathered(some, "id", numbers).astype(np.uint64)
     order = np.lexsort((ids, keys))
     candidates = _candidates(keys[order], numbers[order])
     with whole(task.out) as partial, open(partial, "wb") as file:
@@ -64,10 +66,10 @@ def search(task: Search) -> None:
 def _alike(pairs: Numbers, task: Search) -> Numbers:
     """The pairs whose sketches say that they are as similar as the threshold, each once."""
     pairs = np.unique(pairs, axis=0)
-    kept = [np.zeros((0, 2), np.int64)]
+    kept, listed = [np.zeros((0, 2), np.int64)], runs.noted(task.runs)
     for start in range(0, len(pairs), _PAIRS):
         some = pairs[start : start + _PAIRS]
-        one, other = (runs.gathered(task.runs, "sketches", some[:, side]) for side in (0, 1))
+        one, other = (runs.gathered(listed, "sketches", some[:, side]) for side in (0, 1))
         kept.append(some[minhash.similarity(one, other) >= task.threshold])
     return np.concatenate(kept)
 

@@ -35,15 +35,20 @@ Fates = NDArray[Any]
 
 @dataclass(frozen=True)
 class Language:
-    """A language to gather: its runs, and where its arrays lie between the passes."""
+    """A language to gather: the file that lists its runs, and where its arrays lie between the passes."""
 
     tag: str
-    runs: tuple[Run, ...]
+    listed: Path
     limits: Corpus
     work: Path
 
     def __str__(self) -> str:
         return self.tag
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The runs that hold the language's documents."""
+        return runs.noted(self.listed)
 
     @property
     def fates(self) -> Path:
@@ -60,7 +65,7 @@ class Language:
         parts = runs.ranges(max(1, -(-runs.number_of(self.runs, "bands") // duplicates.RANGE)))
         return [
             duplicates.Search(
-                self.tag, self.runs, low, high, self.limits.near_duplicate, self.work / f"pairs-{number:05d}.npy"
+                self.tag, self.listed, low, high, self.limits.near_duplicate, self.work / f"pairs-{number:05d}.npy"
             )
             for number, (low, high) in enumerate(parts)
         ]

@@ -22,7 +22,7 @@ from openeurollm.corpus.sources import pdf
 from openeurollm.corpus.sources.archive import responses
 from openeurollm.corpus.words import Words
 from openeurollm.languages import UNKNOWN, identify, normal_tag
-from openeurollm.ledger import remove, write_json
+from openeurollm.ledger import partial_name, remove, write_json
 from openeurollm.recipe import Corpus, Rights, Source
 
 _TOLD = ("id", "url", "source", "language")
@@ -111,7 +111,7 @@ def refine(task: Task) -> None:
     """
     if (task.folder / "done.json").is_file():
         return
-    partial = task.folder.with_name(f".{task.folder.name}.part")
+    partial = partial_name(task.folder)
     remove(partial)
     partial.mkdir(parents=True)
     tally, drops, documents = Tally(), Drops(partial), _Documents(partial)
@@ -133,7 +133,12 @@ def refine(task: Task) -> None:
     documents.flush()
     drops.flush()
     write_json(partial / "done.json", {**vars(tally), "fetched": sources.origins(task.shard)})
-    os.replace(partial, task.folder)
+    try:
+        os.replace(partial, task.folder)
+    except OSError:
+        if not (task.folder / "done.json").is_file():
+            raise
+        remove(partial)  # another process made the same, being taken for dead
 
 
 class _Judge:

@@ -8,7 +8,7 @@ every run, so that its memory does not depend on the size of the corpus, nor its
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
@@ -176,6 +176,28 @@ def runs(folders: Iterable[Path]) -> dict[str, list[Run]]:
                 found.setdefault(tag, []).append(Run(index.parent, tag, counted.get(tag, 0)))
                 counted[tag] = counted.get(tag, 0) + places["rows"][1] - places["rows"][0]
     return found
+
+
+def note(folders: Iterable[Path], out: Path) -> dict[str, Path]:
+    """List the runs of each language in a file of `out`, so that a task can name any number of them; returns the files
+    by language.
+    """
+    files = {}
+    for tag, some in runs(folders).items():
+        files[tag] = out / f"{tag}.runs.json"
+        write_json(files[tag], [[str(run.folder), run.tag, run.offset] for run in some])
+    return files
+
+
+def noted(file: Path) -> tuple[Run, ...]:
+    """The runs that `note` listed in a file."""
+    told = file.stat()
+    return _noted(file, told.st_mtime_ns, told.st_size)
+
+
+@lru_cache(maxsize=4)
+def _noted(file: Path, _written: int, _size: int) -> tuple[Run, ...]:
+    return tuple(Run(Path(folder), tag, offset) for folder, tag, offset in read_json(file))
 
 
 def number_of(some: Sequence[Run], kind: str) -> int:

@@ -21,7 +21,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -30,12 +30,12 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 
 from openeurollm.engine.pool import ATTEMPTS, Engine, Function, Item, Pool, Trouble, set_aside, slug
-from openeurollm.errors import BadInput, Stopped
-from openeurollm.ledger import read_json, write_json, write_text
+from openeurollm.errors import BadInput, Failure, Stopped
+from openeurollm.ledger import Meter, read_json, write_json, write_text
 
 _ROOMS = ("openeurollm.corpus.", "openeurollm.tokenizer.", "openeurollm.model.", "openeurollm.evaluation.")
 """Where functions come from that a file of tasks may name."""
-_LEAD, _OVER, _CURRENT = "lead", "over.json", "current"
+_LEAD, _CURRENT = "lead", "current"
 
 
 class Lease:
@@ -130,15 +130,17 @@ class Crew(Engine):
     def follow(self, over: Path) -> None:
         """Work on the passes that the lead publishes until the stage is `over` or nobody leads."""
         assert self.work is not None
+        assert self.costs is not None
         pause = 0.02
-        while not over.is_file() and self.alive(_told(self.leases / _LEAD)):
-            name = _told(self.leases / _CURRENT)
-            folder = self.work / "passes" / name
-            if name and (folder / "tasks.jsonl").is_file() and not (folder / "whole").is_file():
-                self._share(_Pass(folder), leads=False)
-                pause = 0.02
-            time.sleep(pause)
-            pause = min(1.0, 1.5 * pause)
+        with Meter(self.costs / f"{self.who}.json", self.gpus):
+            while not over.is_file() and self.alive(_told(self.leases / _LEAD)):
+                name = _told(self.leases / _CURRENT)
+                folder = self.work / "passes" / name
+                if name and (folder / "tasks.jsonl").is_file() and not (folder / "whole").is_file():
+                    self._share(_Pass(folder), leads=False)
+                    pause = 0.02
+                time.sleep(pause)
+                pause = min(1.0, 1.5 * pause)
 
     def _share(self, current: "_Pass", leads: bool) -> None:
         """Claim tasks and work on them until the pass is whole; a follower leaves when nobody leads any more."""
@@ -173,6 +175,33 @@ class Crew(Engine):
             finally:
                 pool.close()
                 done.close()
+
+
+def together(crew: Crew, over: Path, build: Callable[[Crew], None]) -> None:
+    """Build something with all who call this at the same time: one of them runs `build`, the others work on its passes.
+
+    Where that one falls silent another runs it. It ends for all when `over`, a file that says how it went, is written.
+    Raises `BadInput` or `Failure` where `build` did, in whichever process.
+    """
+    with crew.at_work():
+        while not over.is_file():
+            if crew.take_lead():
+                write_json(over, _outcome(build, crew))
+            else:
+                crew.follow(over)
+    told = read_json(over)
+    if told["words"]:
+        raise (BadInput if told["bad_input"] else Failure)(told["words"])
+
+
+def _outcome(build: Callable[[Crew], None], crew: Crew) -> dict[str, Any]:
+    try:
+        build(crew)
+    except Stopped as error:
+        crew.reporter.say(f"  {error}")
+    except (BadInput, Failure) as error:
+        return {"words": str(error), "bad_input": isinstance(error, BadInput)}
+    return {"words": "", "bad_input": False}
 
 
 def _end(trouble: Trouble) -> None:
@@ -358,3 +387,49 @@ def _claim(path: Path, crew: Crew, lost: Any = None) -> bool:
         lost(path, holder)
     stale.unlink(missing_ok=True)
     return False  # it is free now; ask again
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a pass is: tasks in all, finished, at work, and set aside, and attempts that failed."""
+
+    title: str
+    number: int
+    done: int
+    running: int
+    aside: int
+    failed: int
+
+
+def progress(work: Path) -> list[Progress]:
+    """The passes of a stage in the order in which they began, from its scratch space `work`."""
+    found = []
+    for file in sorted((work / "passes").glob("*/tasks.jsonl"), key=lambda file: file.stat().st_mtime):
+        folder, current = file.parent, _Pass(file.parent)
+        done, aside, claims = len(current.done()), _count(folder / "aside"), _count(folder / "claims")
+        running = max(0, claims - done - aside)
+        found.append(Progress(current.title, current.number, done, running, aside, _count(folder / "failed")))
+    return found
+
+
+def _count(folder: Path) -> int:
+    return sum(not path.name.startswith(".") for path in folder.iterdir())
+
+
+def forgive(work: Path) -> None:
+    """Let the shards of a stage that were set aside be tried again."""
+    for folder in (work / "passes").glob("*/"):
+        if _count(folder / "aside"):
+            for path in [folder / "whole", *folder.glob("aside/*"), *folder.glob("failed/*")]:
+                path.unlink(missing_ok=True)
+            settled = _Pass(folder).done()
+            for path in folder.glob("claims/*"):
+                if not (path.name.isdigit() and int(path.name) in settled):
+                    path.unlink(missing_ok=True)
+
+
+def somebody(leases: Path, seconds: float) -> str | None:
+    """The name of somebody who gave a sign of life in `leases` in the last `seconds`, if there is one."""
+    now = time.time()
+    names = (path for path in leases.glob("*") if path.is_file() and path.name not in (_LEAD, _CURRENT))
+    return next((path.name for path in names if path.suffix != ".json" and now - path.stat().st_mtime < seconds), None)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +13,21 @@ from typing import Any
 from openeurollm.errors import BadInput
 
 
+def partial_name(path: Path) -> Path:
+    """A temporary name beside `path`, which no other process uses on this machine or another: a worker that outlives a
+    killed run cannot write into the file of the next.
+    """
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.part")
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; when the block ends well, flush it to disk and rename it to `path`.
 
-    A crash or an error leaves no file at `path`. The temporary name is this process's own, so that a worker that
-    outlives a killed run cannot write into the file of the next. Works for a single file only.
+    A crash or an error leaves no file at `path`. Works for a single file only.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = partial_name(path)
     try:
         yield partial
         with open(partial, "rb") as file:
@@ -84,9 +91,11 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def remove_partial(folder: Path) -> None:
-    """Remove what killed processes left below `folder` under the temporary names of `whole`."""
-    for path in folder.rglob(".*.part"):
-        if path.is_file():
+    """Remove what killed processes left below `folder` under the names that `partial_name` gives."""
+    for path in sorted(folder.rglob(".*.part")):
+        if path.is_dir():
+            remove(path)
+        else:
             path.unlink(missing_ok=True)
 
 

@@ -1,0 +1,5 @@
+"""`python -m openeurollm` is the command `openeurollm`."""
+
+from openeurollm.cli import main
+
+main()

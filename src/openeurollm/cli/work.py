@@ -1,0 +1,48 @@
+"""`openeurollm work`: what the jobs of a run do on their nodes; the scripts of `openeurollm run --on` call it."""
+
+import os
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from openeurollm.cli.frame import RunPath, app
+
+
+@app.command(hidden=True)
+def work(
+    path: RunPath,
+    stages: Annotated[list[str], typer.Argument(help="Stages to build, in order.")],
+    part: Annotated[str, typer.Option(help="array, single or training: how the stages are built.")],
+    site: Annotated[str, typer.Option(help="Name of the site, for the record.")],
+    lease: Annotated[float, typer.Option(min=0.1, help="Seconds that a silent process counts as alive.")] = 60.0,
+    gpus: Annotated[int, typer.Option(min=0, help="Devices of a node, a process each.")] = 0,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes and threads.")] = None,
+) -> None:
+    """Build stages of a run as a job of a cluster does."""
+    from openeurollm import recipe as recipes
+    from openeurollm.engine import Crew, Engine, Reporter
+    from openeurollm.engine.crew import together
+    from openeurollm.ledger import cores, open_run
+    from openeurollm.run import work as build
+
+    run = open_run(path)
+    recipe = recipes.load(run.path / "recipe.toml")
+    leases = run.crew("-".join(stages))
+    usual: dict[str, Any] = {"workers": workers or cores(), "reporter": Reporter(), "site": site}
+    usual["costs"] = leases / "costs"
+    if part == "training":
+        first = os.environ.get("RANK", "0") == "0"
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the script answers it
+        build(recipe, run, stages, Engine(**usual, gpus=1 if gpus else 0), first)
+        return
+    for number, status in ((signal.SIGUSR1, 75), (signal.SIGTERM, 143)):
+        signal.signal(number, lambda *_, status=status: sys.exit(status))
+    if part == "single":
+        with run.locked():
+            build(recipe, run, stages, Engine(**usual))
+        return
+    over = leases / f"over-{os.environ.get('SLURM_ARRAY_JOB_ID', '0')}.json"
+    crew = Crew(**usual, work=run.work(stages[0]), leases=leases, lease=lease)
+    together(crew, over, lambda each: build(recipe, run, stages, each))
