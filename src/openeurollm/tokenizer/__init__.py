@@ -1,11 +1,11 @@
 """The tokenizer: byte-level BPE balanced over languages, and what each language pays for it."""
 
-from pathlib import Path
 from typing import Any
 
 from openeurollm.engine import Engine
 from openeurollm.ledger import Counts, RunFolder, whole, write_json, write_text
 from openeurollm.recipe import Recipe, prove, tags
+from openeurollm.tokenizer.compare import compare
 from openeurollm.tokenizer.fairness import chart, load, measure, on_declaration, parallel
 from openeurollm.tokenizer.train import SPECIAL, configuration, train
 
@@ -38,15 +38,3 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
     write_text(out / "fairness.svg", chart(found))
     told = {name: found[name] for name in ("vocabulary", "mean", "worst", "worst_language", "max_min", "gini")}
     return counts, {**told, "contract": proof}
-
-
-def compare(paths: list[Path], folder: Path) -> dict[str, Any]:
-    """Fairness of several tokenizers on the same parallel text, as `fairness.json` has it.
-
-    Raises `BadInput` for a path that is no tokenizer and a folder that is no parallel text.
-    """
-    sentences = parallel(folder)
-    return {
-        "sentences": len(next(iter(sentences.values()))),
-        "tokenizers": [measure(path.resolve().name, load(path), sentences) for path in paths],
-    }

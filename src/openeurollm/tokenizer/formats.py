@@ -42,16 +42,21 @@ class BytePairs:
     pattern: str
 
     def __post_init__(self) -> None:
-        lacking = next((byte for byte in range(256) if bytes([byte]) not in self.tokens), None)
-        if lacking is not None:
-            raise BadInput(f"a tokenizer without a token for the byte {lacking}: it cannot encode all text")
-        if len(self.tokens) > _MAX_TOKENS or any(not 0 < len(token) <= _LONGEST for token in self.tokens):
-            raise BadInput(f"a tokenizer of over {_MAX_TOKENS:,} tokens, or of tokens of over {_LONGEST} bytes")
-        ids = [*self.tokens.values(), *self.special.values()]
-        if len(set(ids)) != len(ids) or min(ids) < 0 or max(ids) >= 2 * _MAX_TOKENS:
-            raise BadInput("a tokenizer in which two tokens have the same id, or an id is out of bounds")
+        check(self.tokens, self.special)
         if self.merges != merges(self.tokens):
             raise BadInput("a tokenizer whose merges are not in the order of its ids: it cannot be told by ranks")
+
+
+def check(tokens: Mapping[bytes, int], special: Mapping[str, int]) -> None:
+    """Raise `BadInput` for tokens that cannot encode all text, are too many or too long, or have no id of their own."""
+    lacking = next((byte for byte in range(256) if bytes([byte]) not in tokens), None)
+    if lacking is not None:
+        raise BadInput(f"a tokenizer without a token for the byte {lacking}: it cannot encode all text")
+    if len(tokens) > _MAX_TOKENS or any(not 0 < len(token) <= _LONGEST for token in tokens):
+        raise BadInput(f"a tokenizer of over {_MAX_TOKENS:,} tokens, or of tokens of over {_LONGEST} bytes")
+    ids = [*tokens.values(), *special.values()]
+    if len(set(ids)) != len(ids) or min(ids) < 0 or max(ids) >= 2 * _MAX_TOKENS:
+        raise BadInput("a tokenizer in which two tokens have the same id, or an id is out of bounds")
 
 
 def merges(tokens: Mapping[bytes, int]) -> tuple[tuple[bytes, bytes], ...]:
