@@ -52,7 +52,7 @@ AuthInfo=cred_expire=5
 SlurmdTimeout=3
 TCPTimeout=1
 KillWait=2
-MessageTimeout=5
+MessageTimeout=3
 MailProg=/bin/true
 
 GresTypes=gpu
@@ -102,10 +102,11 @@ class LocalSlurm:
         self.stop()
 
     def stop(self) -> None:
-        """Kill everything that runs in the cluster."""
-        self.stop_controller()
+        """Kill everything that runs in the cluster or waits for it."""
+        self.kill_controller()
         for node in self.nodes:
             self.kill(node)
+        _kill_all(self._told)
 
     def call(self, *command: str, timeout: float = 30) -> str:
         """What a command of Slurm prints; raises CalledProcessError with its complaint in `stderr`."""
@@ -127,16 +128,22 @@ class LocalSlurm:
     def wait(self, job: str, states: str | Collection[str], most: float = 30) -> str:
         """Wait at most `most` seconds for a job to be in one of the states, such as COMPLETED; the state it is in."""
         wanted = [states] if isinstance(states, str) else list(states)
-        _until(lambda: self.job(job)["JobState"] in wanted, most, f"job {job} is not {' or '.join(wanted)}")
+        until(lambda: self.job(job)["JobState"] in wanted, most, f"job {job} is not {' or '.join(wanted)}")
         return self.job(job)["JobState"]
 
     def start_controller(self) -> None:
         """Start the controller, with the state of the one before it."""
-        self._controller = self._daemon("slurmctld", "-D", "-i")
-        _until(lambda: "is UP" in self._ask("scontrol", "ping"), 20, "slurmctld does not answer")
+        self._controller = self._daemon("slurmctld", "-D")
+        until(lambda: "is UP" in self._ask("scontrol", "ping"), 20, "slurmctld does not answer")
 
     def stop_controller(self) -> None:
-        """Kill the controller; jobs go on, and commands find nobody to talk to."""
+        """Stop the controller in good order; jobs go on, and commands find nobody to talk to."""
+        if self._controller is not None:
+            self._controller.terminate()
+            self._controller.wait(30)
+
+    def kill_controller(self) -> None:
+        """Kill the controller, which forgets what it has not written: what happened in the last 5 seconds, say."""
         if self._controller is not None:
             self._controller.kill()
             self._controller.wait()
@@ -186,19 +193,27 @@ class LocalSlurm:
     def _until_ready(self, node: str) -> None:
         state = ("sinfo", "--noheader", "--nodes", node, "--format", "%T")
         at_work = {"idle", "mixed", "allocated"}
-        _until(
+        until(
             lambda: at_work & set(self._ask(*state).split()), 30, f"{node} is not ready, see {self.folder}/{node}.log"
         )
 
     def _processes(self, node: str) -> list[psutil.Process]:
         """The daemons of steps, which hold the node's log open, with their children, and what says it runs here."""
-        log, ours = str(self.folder / f"{node}.log"), {"SLURM_CONF": str(self.configuration), "SLURMD_NODENAME": node}
+        log = str(self.folder / f"{node}.log")
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
                 if process.name() == "slurmstepd" and log in [file.path for file in process.open_files()]:
                     found += [process, *process.children(recursive=True)]
-                elif ours.items() <= process.environ().items():
+        return found + self._told(SLURMD_NODENAME=node)
+
+    def _told(self, **variables: str) -> list[psutil.Process]:
+        """What was started with this cluster in its environment, and with these variables."""
+        wanted = {"SLURM_CONF": str(self.configuration), **variables}.items()
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if wanted <= process.environ().items():
                     found.append(process)
         return found
 
@@ -220,10 +235,10 @@ def _kill_all(find: Callable[[], Iterable[psutil.Process]]) -> None:
         for process in found:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        psutil.wait_procs(found, timeout=5)
+        time.sleep(0.01)
 
 
-def _until(holds: Callable[[], T], most: float, complaint: str) -> T:
+def until(holds: Callable[[], T], most: float, complaint: str) -> T:
     """Ask until the answer is true, which is handed back; fail with the complaint after `most` seconds."""
     end = time.monotonic() + most
     while not (answer := holds()):
