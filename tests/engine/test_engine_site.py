@@ -293,14 +293,23 @@ def test_accounts_and_qos_are_those_the_user_may_use(cluster, tmp_path, monkeypa
     assert [found[fact].verdict for fact in ("account", "qos", "max_jobs")] == verdicts
 
 
-def test_where_no_slurm_answers_one_line_says_so(tmp_path, monkeypatch):
-    monkeypatch.setenv("SLURM_CONF", str(tmp_path / "none.conf"))
-    with pytest.raises(
-        BadInput, match=r"^no Slurm answers here; check lumi-g on a login node of LUMI-G \(scontrol says: "
-    ):
+NOBODY = """
+ClusterName=nobody
+SlurmctldHost=localhost(127.0.0.1)
+SlurmctldPort=1
+AuthType=auth/none
+NodeName=n1
+PartitionName=cpu Nodes=n1
+"""
+
+
+def test_where_no_slurm_answers_one_line_says_so(cluster, tmp_path, monkeypatch):
+    start = "no Slurm answers here; check lumi-g on a login node of LUMI-G"
+    monkeypatch.setenv("SLURM_CONF", str(_own(tmp_path, NOBODY, "slurm.conf")))
+    with pytest.raises(BadInput, match=rf"^{start} \(scontrol says: .*Unable to contact slurm controller.*\)$"):
         check(load("lumi-g"))
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BadInput, match=r"^no Slurm answers here; check lumi-g .* \(there is no scontrol\)$"):
+    with pytest.raises(BadInput, match=rf"^{start} \(there is no scontrol\)$"):
         check(load("lumi-g"))
 
 
