@@ -20,7 +20,12 @@ def run(
     until: Annotated[str | None, typer.Option(help="Stop after this stage.")] = None,
     again: Annotated[list[str] | None, typer.Option(help="Build this stage anew. Repeatable.")] = None,
     runs: Annotated[Path, typer.Option(help="Folder that holds the run folders.")] = Path("runs"),
-    on: Annotated[str, typer.Option("--on", help="Where to run; laptop is this machine.")] = "laptop",
+    on: Annotated[str, typer.Option("--on", help="Where to run: a site, or a file of your own.")] = "laptop",
+    nodes: Annotated[list[str] | None, typer.Option(help="Nodes of each job, or JOB=NODES. Repeatable.")] = None,
+    account: Annotated[str, typer.Option(help="Account that a cluster bills.")] = "",
+    walltime: Annotated[str | None, typer.Option(help="Time limit of each job, such as 12:00:00.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, however much it may cost.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the jobs of a cluster are over.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes and threads; all cores when not given.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be built, why and at what cost.")] = False,
     as_json: AsJson = False,
@@ -28,17 +33,22 @@ def run(
     """Build what the recipe names; what is built already and has not changed is left alone."""
     from openeurollm import recipe as recipes
     from openeurollm.cli.summary import show, summary
-    from openeurollm.engine import Engine, Reporter
-    from openeurollm.errors import BadInput
+    from openeurollm.engine import Engine, Reporter, site
     from openeurollm.ledger import RunFolder, cores
     from openeurollm.run import plan
     from openeurollm.run import run as build
 
-    if on != "laptop":
-        raise BadInput(f"unknown site `{on}`; there is `laptop`")
+    where = site.load(on)
     loaded = recipes.load(recipe, settings or ())
     folder = RunFolder(runs / loaded.name)
-    engine = Engine(workers or cores(), Reporter(quiet=as_json))
+    if where.scheduler == "slurm":
+        _on_cluster(loaded, folder, where, locals())
+        return
+    engine = Engine(workers or cores(), Reporter(quiet=as_json), where.name)
+    if (folder.path / ".work").is_dir():
+        from openeurollm.cli import cluster
+
+        cluster.idle(folder)
     if dry_run:
         _show_plan(plan(loaded, folder, until, again or ()), _cost(loaded), as_json)
         return
@@ -52,6 +62,50 @@ def run(
     else:
         print(f"{folder.path}: built {', '.join(built)}\n")
         show(summary(folder))
+
+
+def _on_cluster(recipe: Any, folder: Any, site: Any, given: dict[str, Any]) -> None:
+    from openeurollm import plan as planning
+    from openeurollm.cli import cluster
+    from openeurollm.run import jobs, plan
+
+    again, as_json = given["again"] or [], given["as_json"]
+    steps = plan(recipe, folder, given["until"], again)
+    if not any(step.build for step in steps):
+        if as_json:
+            print_json({"run": str(folder.path), "jobs": []})
+        else:
+            print(f"{folder.path}: everything is built already, nothing to do")
+        return
+    site = cluster.at(site, given["account"])
+    found = jobs(recipe, steps, site, _nodes(given["nodes"] or []), given["walltime"])
+    costs = planning.forecast(recipe, found)
+    if given["dry_run"]:
+        cluster.dry_run(found, costs, folder, as_json)
+        return
+    if not as_json:
+        cluster.show_costs(found, costs)
+    noted = cluster.submit(recipe, folder, found, costs, again, given["yes"])
+    if not as_json:
+        words = ", ".join(f"{job['name']} {job['job']}" for job in noted)
+        print(f"submitted: {words}\nopeneurollm status {folder.path} --watch shows how far they are")
+    if given["wait"]:
+        cluster.wait(folder, steps, as_json)
+    if as_json:
+        print_json({"run": str(folder.path), "jobs": noted})
+
+
+def _nodes(given: list[str]) -> dict[str, int]:
+    """`4` and `model=2` as numbers by job, "" for all others."""
+    from openeurollm.errors import BadInput
+
+    found = {}
+    for each in given:
+        job, _, number = each.rpartition("=")
+        if not (number.isascii() and number.isdigit() and 0 < int(number) <= 100_000):
+            raise BadInput(f"--nodes {each}: give a number of nodes, or JOB=NODES such as model=2")
+        found[job] = int(number)
+    return found
 
 
 def _cost(recipe: Any) -> dict[str, Any]:
@@ -79,11 +133,46 @@ def _show_plan(steps: Any, cost: dict[str, Any], as_json: bool) -> None:
 
 
 @app.command()
-def status(path: RunPath, as_json: AsJson = False) -> None:
-    """What is built, what is missing, what it cost, and the counts of every stage."""
-    from openeurollm.ledger import FOLDERS, open_run, sums
+def cancel(path: RunPath, as_json: AsJson = False) -> None:
+    """Cancel the jobs of a run on a cluster; what they have finished is kept."""
+    from openeurollm.cli import cluster
+    from openeurollm.ledger import open_run
+
+    jobs = cluster.cancel(open_run(path))
+    if as_json:
+        print_json({"run": str(path), "cancelled": jobs})
+    else:
+        print(f"{path}: cancelled {', '.join(map(str, jobs))}" if jobs else f"{path}: no job is under way")
+
+
+@app.command()
+def status(
+    path: RunPath,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again and again while jobs are under way.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What is built, what is missing, what it cost, the jobs under way, and the counts of every stage."""
+    import time
+
+    from openeurollm.cli import cluster
+    from openeurollm.ledger import open_run
 
     run = open_run(path)
+    while True:
+        jobs = cluster.progress(run)
+        if watch and not as_json:
+            print("\033[2J\033[H", end="")
+        _show_status(run, jobs, as_json)
+        if not watch or not any(set(job["states"]) & set(cluster.ACTIVE) for job in jobs):
+            return
+        time.sleep(5)
+
+
+def _show_status(run: Any, jobs: list[dict[str, Any]], as_json: bool) -> None:
+    from openeurollm.cli import cluster
+    from openeurollm.ledger import FOLDERS, sums
+
+    path = run.path
     stages: dict[str, Any] = {}
     for stage in FOLDERS:
         record = run.record(stage)
@@ -98,11 +187,13 @@ def status(path: RunPath, as_json: AsJson = False) -> None:
         }
     total = _total([part["cost"] for part in stages.values() if part["cost"]])
     if as_json:
-        print_json({"run": path.name, "stages": stages, "cost": total, "sums": sums(run)})
+        print_json({"run": path.name, "stages": stages, "cost": total, "sums": sums(run), "jobs": jobs})
         return
     rows = [(stage, part["state"], *_cost_cells(part["cost"])) for stage, part in stages.items()]
     rows.append(("total", "", *_cost_cells(total)))
     print_table(str(path), ("stage", "state", "wall s", "CPU s", "kWh"), rows, numbers=3)
+    if jobs:
+        cluster.show_progress(jobs, {stage: part["state"] == "built" for stage, part in stages.items()})
     print(f"energy: between {total['energy']['low']:.5f} and {total['energy']['high']:.5f} kWh, estimated")
     for each in sums(run):
         print(f"{'ok ' if each['ok'] else 'BAD'} {each['check']}: {each['left']:,} = {each['right']:,}")

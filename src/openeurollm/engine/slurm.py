@@ -94,7 +94,9 @@ def script(job: Job, run: Path, python: str = sys.executable) -> str:
     lines = ["#!/bin/bash", *(f"#SBATCH {option}" for option in options if option), *site.setup]
     lines += [f"python=({shlex.join([*site.launcher, python])})", f"program=({shlex.join(program)})"]
     if training:
-        lines += [f"export {name}_SOCKET_IFNAME={site.interface}" for name in ("GLOO", "NCCL") if site.interface]
+        if site.interface:  # gloo wants the whole name of one, NCCL takes all that begin so
+            lines += [f"export NCCL_SOCKET_IFNAME={site.interface}"]
+            lines += [f"export GLOO_SOCKET_IFNAME=$(ls /sys/class/net | grep -m1 '^{site.interface}')"]
         lines += [f"processes={max(1, job.gpus)}", f"stop={shlex.quote(str(work / job.stages[0] / 'stop'))}"]
     return "\n".join([*lines, _shell("training" if training else "alone") + _shell("ending")])
 
@@ -174,10 +176,10 @@ def _last(text: str) -> str:
     return (errors or lines or [""])[-1].removeprefix("allocation failure: ")
 
 
-def read_jobs(file: Path) -> dict[str, Any]:
-    """What is noted of the jobs of a run: `site`, `submitted` and `jobs`; empty where there is nothing."""
+def read(file: Path) -> dict[str, Any]:
+    """A note of the jobs or of how one went; empty where there is none."""
     try:
         told = json.loads(file.read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
-    return told if isinstance(told, dict) and isinstance(told.get("jobs"), list) else {}
+    return told if isinstance(told, dict) else {}

@@ -1,8 +1,12 @@
-"""Planning: what a budget in FLOP buys on a machine of known speed."""
+"""Planning: what a budget in FLOP buys on a machine of known speed, and what the jobs of a run cost at a site."""
 
 import math
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from openeurollm.plan.jobs import Forecast, forecast, total
+
+__all__ = ["Forecast", "Plan", "forecast", "plan", "total"]
 
 JOULES_A_KWH = 3.6e6
 

@@ -1,0 +1,216 @@
+"""`openeurollm run --on SITE` where the site is a cluster, and what its jobs are doing."""
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from openeurollm.cli.frame import print_json, print_table
+from openeurollm.engine import Job, Site, crew, slurm
+from openeurollm.engine.slurm import ACTIVE as ACTIVE
+from openeurollm.errors import BadInput, Failure
+from openeurollm.ledger import FOLDERS, RunFolder, write_json, write_text
+from openeurollm.plan import Forecast, total
+from openeurollm.recipe import Recipe
+from openeurollm.run import Step, to_toml
+
+
+def dry_run(jobs: Sequence[Job], costs: Sequence[Forecast], folder: RunFolder, as_json: bool) -> None:
+    """Print the scripts as they would be submitted, and what they may cost."""
+    scripts = [slurm.script(job, folder.path) for job in jobs]
+    problems = [problem for job in jobs if (problem := _problem(job))]
+    if as_json:
+        told = [
+            {**asdict(cost), "site": job.site.name, "script": text} for job, cost, text in _zip(jobs, costs, scripts)
+        ]
+        print_json({"jobs": told, "total": total(costs), "problems": list(dict.fromkeys(problems))})
+        return
+    for job, text in zip(jobs, scripts, strict=True):
+        print(f"# ---- {job.name}, at {job.site.name}\n{text}")
+    show_costs(jobs, costs)
+    for problem in dict.fromkeys(problems):
+        print(f"would be refused: {problem}", file=sys.stderr)
+
+
+def _zip(*lists: Sequence[Any]) -> Any:
+    return zip(*lists, strict=True)
+
+
+def _problem(job: Job) -> str:
+    try:
+        slurm.check(job)
+    except BadInput as error:
+        return str(error)
+    return ""
+
+
+def show_costs(jobs: Sequence[Job], costs: Sequence[Forecast]) -> None:
+    """Print what each job and all together may cost."""
+    rows: list[tuple[Any, ...]] = [
+        (job.name, job.site.name, job.nodes, *_amounts(asdict(cost))) for job, cost in zip(jobs, costs, strict=True)
+    ]
+    rows.append(("total", "", "", *_amounts(total(costs))))
+    columns = ("job", "site", "nodes", "node-hours", "at most", "GPU-hours", "kWh", "euros")
+    print_table("", columns, rows, numbers=6)
+    print("estimates: see openeurollm/plan/jobs.py for the speeds behind them; `at most` is the time limit")
+
+
+def _amounts(told: dict[str, Any]) -> list[str]:
+    keys = ("node_hours", "most_node_hours", "gpu_hours", "kwh", "euros")
+    return ["unknown" if told[key] is None else f"{told[key]:,.2f}" for key in keys]
+
+
+def submit(
+    recipe: Recipe, folder: RunFolder, jobs: Sequence[Job], costs: Sequence[Forecast], again: Sequence[str], yes: bool
+) -> list[dict[str, Any]]:
+    """Submit the jobs, after asking where they may cost much; returns what is noted of each.
+
+    Raises `BadInput` for what a profile or Slurm refuses, `Failure` where jobs of the run are under way already.
+    """
+    for job in jobs:
+        slurm.check(job)
+    if not slurm.available():
+        raise BadInput("no Slurm on this machine; log in to the cluster, or use --on laptop")
+    scripts = [slurm.script(job, folder.path) for job in jobs]
+    with folder.locked():
+        idle(folder)
+        most, limit = total(costs)["node_hours"] or 0.0, min(job.site.confirm_node_hours for job in jobs)
+        if most > limit and not yes:
+            _confirm(most, limit)
+        (folder.path / ".work" / "logs").mkdir(parents=True, exist_ok=True)
+        write_text(folder.path / "recipe.toml", to_toml(recipe))
+        for name in again:
+            folder.reopen(name)
+        for name in FOLDERS:
+            crew.forgive(folder.work(name))
+        numbers = slurm.submit(scripts)
+        noted = [
+            {
+                "job": number,
+                "site": job.site.name,
+                "nodes": job.nodes,
+                "stages": job.stages,
+                **asdict(cost),
+                "name": job.name,
+            }
+            for number, job, cost in _zip(numbers, jobs, costs)
+        ]
+        write_json(_file(folder), {"jobs": noted})
+    return noted
+
+
+def _confirm(hours: float, limit: float) -> None:
+    if not sys.stdin.isatty():
+        raise BadInput(f"this may take {hours:,.0f} node-hours, more than {limit:,.0f}; say --yes if that is meant")
+    print(f"this may take {hours:,.0f} node-hours, more than {limit:,.0f}. Submit it? [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise BadInput("nothing was submitted")
+
+
+def _file(folder: RunFolder) -> Any:
+    return folder.path / ".work" / "jobs.json"
+
+
+def noted(folder: RunFolder) -> list[dict[str, Any]]:
+    """What was noted of the run's jobs when they were submitted."""
+    found: list[dict[str, Any]] = slurm.read(_file(folder)).get("jobs", [])
+    return found
+
+
+def idle(folder: RunFolder) -> None:
+    """Raises `Failure` where jobs of the run are queued or running, or processes of them give signs of life."""
+    jobs = [int(job["job"]) for job in noted(folder)]
+    if jobs and slurm.available():
+        active = [str(job) for job, states in slurm.states(jobs).items() if set(states) & set(ACTIVE)]
+        if active:
+            raise Failure(
+                f"{folder.path}: jobs {', '.join(active)} of this run are under way; wait (openeurollm status "
+                f"{folder.path} --watch) or stop them (openeurollm cancel {folder.path})"
+            )
+    for name in FOLDERS:
+        who = crew.somebody(folder.crew(name), 60)
+        if who and jobs and not slurm.available():
+            raise Failure(f"{folder.path}: {who} is at work on {name}; wait for it or cancel its job where it runs")
+
+
+def progress(folder: RunFolder) -> list[dict[str, Any]]:
+    """Jobs of the run as they stand: Slurm's states of each, and the passes of its stages."""
+    told = noted(folder)
+    known = slurm.states([int(job["job"]) for job in told]) if told and slurm.available() else {}
+    found = []
+    for job in told:
+        passes = [vars(each) for stage in job["stages"] for each in crew.progress(folder.work(stage))]
+        found.append({**job, "states": known.get(int(job["job"]), {}), "passes": passes})
+    return found
+
+
+def show_progress(jobs: Sequence[dict[str, Any]], built: dict[str, bool]) -> None:
+    """Print the jobs of a run."""
+    rows = []
+    for job in jobs:
+        whole = all(built[stage] for stage in job["stages"])
+        states = ", ".join(f"{number} {state.lower()}" for state, number in sorted(job["states"].items()))
+        passes = job["passes"][-1:] if not whole else []
+        words = [
+            f"{p['title']}: {p['done']} of {p['number']}" + (f", {p['aside']} set aside" if p["aside"] else "")
+            for p in passes
+        ]
+        rows.append(
+            (
+                job["job"],
+                job["name"],
+                job["site"],
+                states or ("built" if whole else "over"),
+                "".join(words),
+                *_hours(job),
+            )
+        )
+    print_table(
+        "jobs", ("job", "builds", "site", "state", "shards", "node-hours", "GPU-hours (forecast)"), rows, numbers=2
+    )
+
+
+def _hours(job: dict[str, Any]) -> tuple[str, str]:
+    return f"{job['node_hours']:,.2f}", "unknown" if job["gpu_hours"] is None else f"{job['gpu_hours']:,.2f}"
+
+
+def wait(folder: RunFolder, steps: Sequence[Step], quiet: bool) -> None:
+    """Wait until the run's jobs are over; raises `Failure` where a stage is not built then."""
+    jobs, pause, said = [int(job["job"]) for job in noted(folder)], 0.2, ""
+    while any(set(states) & set(ACTIVE) for states in slurm.states(jobs).values()):
+        time.sleep(pause)
+        pause = min(10.0, 1.2 * pause)
+        words = "; ".join(_state(job) for job in progress(folder) if set(job["states"]) & set(ACTIVE))
+        if words != said and not quiet:
+            print(words, file=sys.stderr)
+            said = words
+    missing = [step.stage for step in steps if folder.record(step.stage) is None]
+    if missing:
+        raise Failure(f"{folder.path}: incomplete, {_why(folder, missing[0])}; `openeurollm run` goes on from here")
+
+
+def _state(job: dict[str, Any]) -> str:
+    states = ", ".join(f"{number} {state.lower()}" for state, number in sorted(job["states"].items()))
+    last = "".join(f", {p['title']} {p['done']} of {p['number']}" for p in job["passes"][-1:])
+    return f"{job['name']}: {states}{last}"
+
+
+def _why(folder: RunFolder, stage: str) -> str:
+    """Why a stage is missing: what its crew said at the end, or where its log is."""
+    said = [slurm.read(file).get("words", "") for file in sorted(folder.crew(stage).glob("over-*.json"))]
+    words = next((word for word in reversed(said) if word), "")
+    return f"{stage} is not built: {words}" if words else f"{stage} is not built; see {folder.path / '.work' / 'logs'}"
+
+
+def cancel(folder: RunFolder) -> list[int]:
+    """Cancel the run's jobs that are not over; returns their numbers."""
+    jobs = [int(job["job"]) for job in noted(folder)]
+    active = [job for job, states in slurm.states(jobs).items() if set(states) & set(ACTIVE)]
+    slurm.cancel(active)
+    return active
+
+
+def at(site: Site, account: str) -> Site:
+    """The site with the user's account."""
+    return site.model_copy(update={"account": account or site.account})
