@@ -6,7 +6,6 @@ The files stand in `sites/`, one a site; `openeurollm.engine.survey` compares wh
 import datetime
 import difflib
 import re
-import sys
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -235,8 +234,10 @@ def for_cpus(site: Site) -> Site:
 
 
 def _folder() -> Path:
-    beside = Path(__file__).parents[3] / "sites"
-    return beside if beside.is_dir() else Path(sys.prefix) / "share" / "openeurollm" / "sites"
+    """The checkout's `sites`, else the `share` of the prefix, wherever that is, into which the package was installed."""
+    above = Path(__file__).parents
+    places = [above[3] / "sites", *(folder / "share" / "openeurollm" / "sites" for folder in above)]
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def _find(name: str, base: Path) -> Path:
