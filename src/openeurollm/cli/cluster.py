@@ -87,12 +87,11 @@ def submit(
         numbers = slurm.submit(scripts)
         noted = [
             {
-                "job": number,
+                "id": number,
                 "site": job.site.name,
                 "nodes": job.nodes,
                 "stages": job.stages,
                 **asdict(cost),
-                "name": job.name,
             }
             for number, job, cost in _zip(numbers, jobs, costs)
         ]
@@ -120,7 +119,7 @@ def noted(folder: RunFolder) -> list[dict[str, Any]]:
 
 def idle(folder: RunFolder) -> None:
     """Raises `Failure` where jobs of the run are queued or running, or processes of them give signs of life."""
-    jobs = [int(job["job"]) for job in noted(folder)]
+    jobs = [int(job["id"]) for job in noted(folder)]
     if jobs and slurm.available():
         active = [str(job) for job, states in slurm.states(jobs).items() if set(states) & set(ACTIVE)]
         if active:
@@ -137,11 +136,11 @@ def idle(folder: RunFolder) -> None:
 def progress(folder: RunFolder) -> list[dict[str, Any]]:
     """Jobs of the run as they stand: Slurm's states of each, and the passes of its stages."""
     told = noted(folder)
-    known = slurm.states([int(job["job"]) for job in told]) if told and slurm.available() else {}
+    known = slurm.states([int(job["id"]) for job in told]) if told and slurm.available() else {}
     found = []
     for job in told:
         passes = [vars(each) for stage in job["stages"] for each in crew.progress(folder.work(stage))]
-        found.append({**job, "states": known.get(int(job["job"]), {}), "passes": passes})
+        found.append({**job, "states": known.get(int(job["id"]), {}), "passes": passes})
     return found
 
 
@@ -158,8 +157,8 @@ def show_progress(jobs: Sequence[dict[str, Any]], built: dict[str, bool]) -> Non
         ]
         rows.append(
             (
+                job["id"],
                 job["job"],
-                job["name"],
                 job["site"],
                 states or ("built" if whole else "over"),
                 "".join(words),
@@ -177,7 +176,7 @@ def _hours(job: dict[str, Any]) -> tuple[str, str]:
 
 def wait(folder: RunFolder, steps: Sequence[Step], quiet: bool) -> None:
     """Wait until the run's jobs are over; raises `Failure` where a stage is not built then."""
-    jobs, pause, said = [int(job["job"]) for job in noted(folder)], 0.2, ""
+    jobs, pause, said = [int(job["id"]) for job in noted(folder)], 0.2, ""
     while any(set(states) & set(ACTIVE) for states in slurm.states(jobs).values()):
         time.sleep(pause)
         pause = min(10.0, 1.2 * pause)
@@ -193,7 +192,7 @@ def wait(folder: RunFolder, steps: Sequence[Step], quiet: bool) -> None:
 def _state(job: dict[str, Any]) -> str:
     states = ", ".join(f"{number} {state.lower()}" for state, number in sorted(job["states"].items()))
     last = "".join(f", {p['title']} {p['done']} of {p['number']}" for p in job["passes"][-1:])
-    return f"{job['name']}: {states}{last}"
+    return f"{job['job']}: {states}{last}"
 
 
 def _why(folder: RunFolder, stage: str) -> str:
@@ -205,7 +204,7 @@ def _why(folder: RunFolder, stage: str) -> str:
 
 def cancel(folder: RunFolder) -> list[int]:
     """Cancel the run's jobs that are not over; returns their numbers."""
-    jobs = [int(job["job"]) for job in noted(folder)]
+    jobs = [int(job["id"]) for job in noted(folder)]
     active = [job for job, states in slurm.states(jobs).items() if set(states) & set(ACTIVE)]
     slurm.cancel(active)
     return active

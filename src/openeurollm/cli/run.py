@@ -87,7 +87,7 @@ def _on_cluster(recipe: Any, folder: Any, site: Any, given: dict[str, Any]) -> N
         cluster.show_costs(found, costs)
     noted = cluster.submit(recipe, folder, found, costs, again, given["yes"])
     if not as_json:
-        words = ", ".join(f"{job['name']} {job['job']}" for job in noted)
+        words = ", ".join(f"{job['job']} {job['id']}" for job in noted)
         print(f"submitted: {words}\nopeneurollm status {folder.path} --watch shows how far they are")
     if given["wait"]:
         cluster.wait(folder, steps, as_json)
