@@ -234,10 +234,12 @@ def for_cpus(site: Site) -> Site:
 
 
 def _folder() -> Path:
-    """The checkout's `sites`, else the `share` of the prefix, wherever that is, into which the package was installed."""
+    """`sites` of the checkout, else the `share` of the prefix into which the package was installed."""
     above = Path(__file__).parents
-    places = [above[3] / "sites", *(folder / "share" / "openeurollm" / "sites" for folder in above)]
-    return next((place for place in places if place.is_dir()), places[0])
+    if above[2].name == "src":
+        return above[3] / "sites"
+    places = [folder / "share" / "openeurollm" / "sites" for folder in above]
+    return next((place for place in places if place.is_dir()), places[-1])
 
 
 def _find(name: str, base: Path) -> Path:
