@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +16,7 @@ from openeurollm.model.decoder import Decoder
 from openeurollm.model.distributed import World
 from openeurollm.model.optimizer import orthogonal, schedule
 from openeurollm.model.shape import Shape
-from openeurollm.model.trainer import Training, parts, prepare, train
+from openeurollm.model.trainer import Training, prepare, train
 from openeurollm.recipe import Model
 
 SHAPE = Shape(vocabulary=64, layers=2, width=32, heads=2, key_value_heads=1, head=16, feed_forward=64, context=16)
@@ -25,12 +27,14 @@ class Killed(BaseException):
     """Stands for what ends a process in the middle of a step."""
 
 
-def _training(steps=40, checkpoint_steps=7, killed_at=None, rates=None, factor=1.0):
+def _training(steps=40, checkpoint_steps=7, killed_at=None, stopped_at=None, rates=None, factor=1.0):
     """Learn to count: the next number follows from the last, so the loss can go to nought."""
 
     def batch(step):
         if step == killed_at:
             raise Killed
+        if step == stopped_at:
+            os.kill(os.getpid(), signal.SIGTERM)
         starts = np.random.default_rng([5, step]).integers(4, 64, (8, 1))
         ids = 4 + (starts - 4 + np.arange(17)) % 60
         return ids[:, :-1], ids[:, 1:]
@@ -145,6 +149,27 @@ def test_a_weight_that_is_no_number_is_a_failure(tmp_path):
         decoder.model.embed_tokens.weight[0, 0] = math.nan
     with pytest.raises(Failure, match="weights are no numbers after the last step"):
         train(decoder, _training(steps=2), tmp_path, tmp_path / "metrics.jsonl", QUIET, World())
+
+
+def test_a_training_asked_to_stop_goes_on_to_the_same_bits(tmp_path, whole):
+    """By a file, which whoever put it there takes away, and by a signal; whose handler is the one before thereafter."""
+    before = signal.getsignal(signal.SIGTERM)
+    (tmp_path / "stop").touch()
+    for step in (1, 2):
+        with pytest.raises(Stopped, match=f"count: stopped after step {step} of 40; run again to go on"):
+            _train(tmp_path)
+    (tmp_path / "stop").unlink()
+    with pytest.raises(Stopped, match="count: stopped after step 14 of 40"):
+        _train(tmp_path, stopped_at=12)
+    assert signal.getsignal(signal.SIGTERM) is before
+    decoder, _ = _train(tmp_path)
+    assert _same(decoder, whole[0])
+    assert _metrics(tmp_path) == whole[2]
+
+
+def test_asked_to_stop_in_its_last_step_it_ends(tmp_path, whole):
+    decoder, _ = _train(tmp_path, stopped_at=39)
+    assert _same(decoder, whole[0])
 
 
 def test_how_often_it_checkpoints_does_not_change_the_result(tmp_path, whole):

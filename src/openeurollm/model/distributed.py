@@ -9,11 +9,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+from itertools import count
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from openeurollm.engine import Engine, Reporter
 from openeurollm.errors import BadInput, Failure
@@ -104,14 +108,27 @@ def start() -> Iterator[World]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     with _peers():
-        dist.init_process_group("gloo", timeout=_WORK_ELSEWHERE)
+        store, rank, _ = _meeting()
+        store = PrefixStore(f"training {next(_starts)}", store)
+        dist.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=_WORK_ELSEWHERE)
         group = dist.new_group(backend="nccl" if torch.cuda.is_available() else "gloo", timeout=_EXCHANGE)
     try:
-        world = World(dist.get_rank(), size, group)
+        world = World(rank, size, group)
         yield world
         world.wait()
     finally:
         dist.destroy_process_group()
+
+
+_starts = count()
+"""Trainings of this process so far; each has names of its own in the store, where those of the last one stay."""
+
+
+@cache
+def _meeting() -> tuple[Store, int, int]:
+    """The store in which processes find each other, kept for the trainings to come; this one's rank; their number."""
+    found: tuple[Store, int, int] = next(rendezvous("env://", timeout=_WORK_ELSEWHERE))
+    return found
 
 
 @contextmanager

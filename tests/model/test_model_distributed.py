@@ -1,0 +1,141 @@
+"""Several processes train one model: the same bits for any number of them, stopped, killed and started again."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openeurollm.errors import BadInput
+from openeurollm.ledger import digest
+from openeurollm.model.distributed import World, start
+from openeurollm.model.trainer import parts
+
+SCRIPT = Path(__file__).parent / "together.py"
+SETTINGS = ("model.batch_tokens=2048", "tuning.batch_tokens=2048", "tuning.epochs=1", "model.compute=5e10")
+"""A step of four parts."""
+
+
+def _folder(tiny, place):
+    """A copy of the run whose model is yet to be made."""
+    folder = tiny.copy(place)
+    folder.begin("model", "a key")
+    folder.begin("tuning", "a key")
+    return folder
+
+
+def _train(tiny, folder, processes, torchrun=False, **environment):
+    """What each process tells or how it failed, by rank; None of one that was killed."""
+    out = folder.path / "told"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    launcher = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"] if torchrun else []
+    command = [sys.executable, *launcher, str(SCRIPT), "0" if torchrun else str(processes)]
+    command += [str(tiny.file), str(folder.path), str(out), *SETTINGS]
+    subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, check=True, timeout=120)
+    files = [out / f"{rank}.json" for rank in range(processes)]
+    return [json.loads(file.read_text()) if file.is_file() else None for file in files]
+
+
+def _curve(folder, stage):
+    clocked = ("seconds", "tokens_per_s", "matmul_share")
+    lines = map(json.loads, (folder.folder(stage) / "metrics.jsonl").read_text("utf-8").splitlines())
+    return [{key: value for key, value in line.items() if key not in clocked} for line in lines]
+
+
+def _made(folder):
+    """What must not depend on the number of processes."""
+    base = digest(folder.folder("model") / "base" / "model.safetensors")
+    tuned = digest(folder.folder("tuning") / "model.safetensors")
+    return base, tuned, _curve(folder, "model"), _curve(folder, "tuning")
+
+
+@pytest.fixture(scope="module")
+def alone(tiny, tmp_path_factory):
+    """What one process makes."""
+    folder = _folder(tiny, tmp_path_factory.mktemp("alone"))
+    _train(tiny, folder, 1)
+    return _made(folder)
+
+
+@pytest.mark.parametrize(("processes", "torchrun"), [(2, False), (4, True)])
+def test_several_processes_make_the_same_model_as_one(tiny, tmp_path, alone, processes, torchrun):
+    folder = _folder(tiny, tmp_path)
+    told = _train(tiny, folder, processes, torchrun)
+    assert _made(folder) == alone
+    assert all(each == told[0] for each in told)
+    assert [results["processes"] for _, results in told[0]] == [processes, processes]
+
+
+def test_a_training_that_a_process_is_told_to_stop_goes_on_to_the_same_model(tiny, tmp_path, alone):
+    folder = _folder(tiny, tmp_path)
+    told = _train(tiny, folder, 2, SIGNAL=f"1 7 {signal.SIGTERM:d}")
+    assert told == ["Stopped: train the base model: stopped after step 9 of 25; run again to go on"] * 2
+    _train(tiny, folder, 1)
+    assert _made(folder) == alone
+
+
+def test_the_death_of_a_process_ends_the_others_and_is_made_good(tiny, tmp_path, alone):
+    folder = _folder(tiny, tmp_path)
+    told = _train(tiny, folder, 4, SIGNAL=f"1 20 {signal.SIGKILL:d}")
+    assert told.pop(1) is None
+    assert [words[:52] for words in told] == ["Failure: another process of the training has ended ("] * 3
+    _train(tiny, folder, 2)
+    assert _made(folder) == alone
+
+
+def test_three_processes_are_refused_in_one_line(tiny, tmp_path):
+    folder = _folder(tiny, tmp_path)
+    for words in _train(tiny, folder, 3):
+        assert words.startswith("BadInput: 3 processes cannot share a step of 4 parts evenly; 1, 2, 4 can")
+        assert "\n" not in words
+    assert not (folder.work("model") / "tokens").exists()
+
+
+# The tree.
+
+
+def _numbers(seed):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=50).astype(np.float32))
+
+
+@given(st.sampled_from([1, 2, 4, 8]), st.integers(0, 1_000))
+def test_a_sum_along_the_tree_is_that_of_its_halves(number, seed):
+    world = World()
+    total = world.sum(number, lambda part: _numbers([seed, part]))
+    if number > 1:
+        half = number // 2
+        left = world.sum(half, lambda part: _numbers([seed, part]))
+        right = world.sum(half, lambda part: _numbers([seed, part + half]))
+        assert torch.equal(total, left + right)
+    exact = sum(_numbers([seed, part]).double() for part in range(number))
+    assert torch.allclose(total.double(), exact, atol=1e-5)
+
+
+@given(st.integers(1, 5_000), st.integers(1, 5_000))
+def test_a_step_has_a_power_of_two_of_parts_each_with_rows(rows, length):
+    found = parts(rows, length)
+    assert found in (1, 2, 4, 8)
+    assert found <= rows
+    assert found == 1 or rows * length >= 512 * found
+    assert found == 8 or 2 * found > rows or rows * length < 512 * 2 * found
+
+
+@pytest.mark.parametrize(("size", "number"), [(3, 8), (16, 8), (2, 1)])
+def test_a_number_of_processes_that_cannot_share_a_step_is_bad_input(size, number):
+    with pytest.raises(BadInput, match=f"{size} processes cannot share a step of {number} parts evenly; 1"):
+        World(0, size).check(number)
+
+
+def test_without_torchrun_there_is_a_world_of_one(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with start() as world:
+        assert (world.first, world.size, world.from_first(0.1)) == (True, 1, 0.1)
