@@ -175,10 +175,11 @@ def _fetch(
 
 
 def _closure(wheels: Path, target: Target) -> tuple[dict[str, Path], list[str]]:
-    """The wheels that `openeurollm[all]` needs on the target, by name, and the requirements that none of them fulfils."""
+    """The wheels that `openeurollm[all]` needs on the target, by name, and requirements that none fulfils."""
     there: dict[str, tuple[Version, Path]] = {}
     for path in sorted(wheels.glob("*.whl")):
-        name, version, *_ = parse_wheel_filename(path.name)
+        own, version, *_ = parse_wheel_filename(path.name)
+        name = str(own)
         there[name] = max(there.get(name, (version, path)), (version, path))
     needed: dict[str, Path] = {}
     missing: list[str] = []
