@@ -1,6 +1,5 @@
 """A real Slurm on loopback for the tests: one controller and a few nodes, of an ordinary user, gone without a trace."""
 
-import getpass
 import os
 import shutil
 import socket
@@ -172,7 +171,7 @@ class LocalSlurm:
             device = self.folder / f"gpu{number}"
             if not device.is_symlink():
                 device.symlink_to("/dev/null")  # Slurm wants a device and takes its number from the name
-        settings = {"port": ports[0], "user": getpass.getuser(), "folder": self.folder, "nodes": "\n".join(lines)}
+        settings = {"port": ports[0], "user": os.getuid(), "folder": self.folder, "nodes": "\n".join(lines)}
         self.configuration.write_text(CONFIGURATION.format(**settings), "utf-8")
         gres = f"Name=gpu File={self.folder}/gpu[0-{self.gpus - 1}]\n" if self.gpus else ""
         (self.folder / "gres.conf").write_text(gres, "utf-8")
