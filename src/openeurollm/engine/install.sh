@@ -25,17 +25,21 @@ for name in python@PYTHON@ python3 python; do
     [ -n "$python" ] || python=$(command -v "$name" || true)
 done
 [ -n "$python" ] || fail "no Python here; load a module with Python @PYTHON@ and run this again"
-found=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || fail "$python does not run"
-[ "$found" = @PYTHON@ ] || fail "this pack is for Python @PYTHON@, $python is $found; load a module with it, or name it: PYTHON=… sh install.sh"
-"$python" -c '
-import os, sys
-name = os.confstr("CS_GNU_LIBC_VERSION") or "none"
-sys.exit([int(part) for part in name.split()[-1].split(".") if part.isdigit()] < [int(part) for part in "@GLIBC@".split(".")])
-' || fail "this pack needs glibc @GLIBC@ or newer; install it inside a container that has it"
+found=$("$python" -c 'import platform; print(platform.python_version())') || fail "$python does not run"
+case $found in
+    3.11.[0-4]) fail "$python is $found; before 3.11.5 regular expressions match wrongly (gh-106052), and statements of owners in pages are overlooked" ;;
+    @PYTHON@.*) ;;
+    *) fail "this pack is for Python @PYTHON@, $python is $found; load a module with it, or name it: PYTHON=... sh install.sh" ;;
+esac
+libc=$(getconf GNU_LIBC_VERSION 2>/dev/null || echo none)
+case $libc in
+    "glibc 2."*) [ "${libc#glibc 2.}" -ge @GLIBC@ ] || fail "this pack needs glibc 2.@GLIBC@ or newer, this is $libc; install it in a container" ;;
+    *) fail "this pack needs glibc 2.@GLIBC@ or newer, this is $libc; install it in a container" ;;
+esac
 
 sha256sum --check --quiet --strict SHA256SUMS || fail "files of this pack are missing or changed; bring them again, or run openeurollm pack again"
 
 "$python" -m venv "$venv" || fail "cannot make a virtual environment in $venv"
 "$venv/bin/python" -m pip --isolated --disable-pip-version-check install --quiet --no-index --find-links wheels "openeurollm[all]==@VERSION@" ||
     fail "pip could not install from wheels/; the lines above say why"
-printf 'installed; next:\n  %s run %s --on %s\n' "$venv/bin/openeurollm" "$here/recipe.toml" @SITE@
+printf 'installed; next:\n  "%s" run "%s" --on %s\n' "$venv/bin/openeurollm" "$here/recipe.toml" @SITE@

@@ -215,7 +215,7 @@ def _installer(target: Target, site: str) -> str:
     values = {
         "MACHINE": target.machine,
         "PYTHON": target.python,
-        "GLIBC": f"2.{GLIBC}",
+        "GLIBC": str(GLIBC),
         "VERSION": __version__,
         "SITE": shlex.quote(site),
     }

@@ -183,6 +183,8 @@ class Remote:
 
     def digests(self, names: Sequence[str], staged: bool = False) -> Iterator[tuple[str, str]]:
         """Name and SHA-256, as they come."""
+        if not names:
+            return
         asked = set(names)
         script = 'cd -- "$1" && { xargs -0 -r sha256sum -z -- 2>/dev/null || true; }'
         for line in self._ask(script, STAGING if staged else "", names):
@@ -299,6 +301,7 @@ def listed(names: Sequence[str], end: str) -> Iterator[str]:
 def trouble(tool: str, code: int, told: str, where: str) -> Failure:
     """What went wrong, in one line that says what to do, from what a tool told."""
     lines = [line.strip() for line in told.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("rsync error:")] or lines
     kept = "what was sent is kept, run the same again to go on"
 
     def line(*words: str) -> str:

@@ -27,7 +27,6 @@ GLIBC = 28
 _SOURCE = ("pyproject.toml", "README.md", "LICENSE", "requirements.lock", "src", "sites")
 _ALIASES = {5: "manylinux1", 12: "manylinux2010", 17: "manylinux2014"}
 """Older names of what runs with glibc 2.5, 2.12 and 2.17 (PEP 600)."""
-_ROUNDS = 10
 
 
 @dataclass(frozen=True)
@@ -87,8 +86,8 @@ def gather(
     for path in wheels.glob("*.whl"):
         if not _sound(path):
             path.unlink()
-    own = _build(project, wheels, indexes)
-    needed = _fetch(own, wheels, target, project / "requirements.lock", indexes, reporter)
+    _build(project, wheels, indexes)
+    needed = _fetch(wheels, target, project / "requirements.lock", indexes, reporter)
     for path in wheels.iterdir():
         if path not in needed.values():
             path.unlink()
@@ -139,7 +138,7 @@ def _sound(path: Path) -> bool:
         return False
 
 
-def _build(project: Path, wheels: Path, indexes: Sequence[str]) -> Path:
+def _build(project: Path, wheels: Path, indexes: Sequence[str]) -> None:
     """The project's own wheel, built from a copy, which leaves the checkout as it is."""
     for path in wheels.glob("openeurollm-*.whl"):
         path.unlink()
@@ -151,27 +150,26 @@ def _build(project: Path, wheels: Path, indexes: Sequence[str]) -> Path:
             elif source.is_file():
                 shutil.copy(source, Path(copy, name))
         _pip("wheel", "--no-deps", "--wheel-dir", str(wheels), *indexes, copy)
-    return next(wheels.glob("openeurollm-*.whl"))
 
 
-def _fetch(
-    own: Path, wheels: Path, target: Target, lock: Path, indexes: Sequence[str], reporter: Reporter
-) -> dict[str, Path]:
-    """Download until nothing is missing: pip asks conditions such as `platform_machine == "aarch64"` of the machine it
-    runs on, not of the one that it downloads for.
+def _fetch(wheels: Path, target: Target, lock: Path, indexes: Sequence[str], reporter: Reporter) -> dict[str, Path]:
+    """Download until nothing is missing; the wheels needed, by name.
+
+    Which requirements hold is asked here, of the target: pip asks conditions such as `platform_machine == "aarch64"` of
+    the machine it runs on. The versions are those of the lock, so that there is nothing else to resolve.
     """
     platforms = [word for name in target.platforms for word in ("--platform", name)]
     where = [*platforms, "--python-version", target.python, "--only-binary=:all:", "--dest", str(wheels), *indexes]
-    wanted = [f"openeurollm[all] @ {own.as_uri()}"]
-    pins = len(lock.read_text("utf-8").splitlines())
-    for _ in range(_ROUNDS):
-        with reporter.task("wheels", pins) as task:
-            _pip("download", "-c", str(lock), *where, "--", *wanted, task=task)
-        needed, missing = _closure(wheels, target)
-        if not missing:
-            return needed
-        wanted += missing
-    raise Failure(f"wheels: pip does not bring {missing[0]}, which is needed on {target.machine}")
+    before: list[str] = []
+    with reporter.task("wheels", len(lock.read_text("utf-8").splitlines())) as task:
+        while True:
+            needed, missing = _closure(wheels, target)
+            if not missing:
+                return needed
+            if missing == before:
+                raise Failure(f"wheels: what is in requirements.lock does not fit {missing[0]}")
+            _pip("download", "--no-deps", "-c", str(lock), *where, "--", *missing, task=task)
+            before = missing
 
 
 def _closure(wheels: Path, target: Target) -> tuple[dict[str, Path], list[str]]:
@@ -195,11 +193,10 @@ def _closure(wheels: Path, target: Target) -> tuple[dict[str, Path], list[str]]:
                 continue
             other = canonicalize_name(requirement.name)
             if other not in there or not requirement.specifier.contains(there[other][0], prereleases=True):
-                requirement.marker = None
-                missing.append(str(requirement))
+                missing.append(f"{requirement.name}{requirement.specifier}")
                 continue
             waiting += [(other, ""), *((other, canonicalize_name(each)) for each in requirement.extras)]
-    return needed, missing
+    return needed, sorted(set(missing))
 
 
 def _requirements(wheel: Path) -> list[Requirement]:
@@ -217,6 +214,7 @@ def _suits(needed: dict[str, Path], target: Target) -> None:
     built = version.local or ("cuda" if target.accelerator == "cuda" else "")
     marks = {"cuda": ("cu1", "cuda"), "rocm": ("rocm",)}[target.accelerator]
     if not built.startswith(marks):
+        needed["torch"].unlink()  # another try looks again
         raise Failure(
             f"wheels: pip found torch {version}, which is not built for {target.accelerator}; name PyTorch's own index "
             "for it with --extra-index-url, and remove other builds of torch from where pip looks"
@@ -226,8 +224,8 @@ def _suits(needed: dict[str, Path], target: Target) -> None:
 def _pip(*words: str, task: Task | None = None) -> None:
     """Run pip; raises `Failure` with its own last words."""
     command = [sys.executable, "-m", "pip", words[0], "--disable-pip-version-check", "--no-input", *words[1:]]
-    last: deque[str] = deque(maxlen=3)
-    errors: list[str] = []
+    last: deque[str] = deque(maxlen=2)
+    errors: deque[str] = deque(maxlen=3)
     with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
     ) as pip:
@@ -241,7 +239,7 @@ def _pip(*words: str, task: Task | None = None) -> None:
                 task.advance(line.split()[1])
     if pip.returncode == 0:
         return
-    told = re.sub(r"//[^/@\s]*@", "//", " | ".join(errors[-3:] or last))
+    told = re.sub(r"//[^/@\s]*@", "//", " | ".join(errors or last))
     if "No module named pip" in told:
         raise BadInput(f"{sys.executable} has no pip; `{sys.executable} -m ensurepip` brings it")
     raise Failure(f"wheels: pip {words[0]} failed: {told}; what was fetched is kept, run again to go on")
