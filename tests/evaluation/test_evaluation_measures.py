@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from openeurollm.corpus.document import rows, write
 from openeurollm.errors import BadInput, Failure
-from openeurollm.evaluation import build, held_out, measures, read_parallel, read_questions
+from openeurollm.evaluation import build, measures
 from openeurollm.evaluation.checks import held_out_in_training
+from openeurollm.evaluation.material import Material, read_parallel, read_questions
 from openeurollm.evaluation.model import Model
 from openeurollm.languages import identify
 from openeurollm.ledger import read_json
@@ -103,7 +104,7 @@ def test_bits_per_sentence_are_their_mean(model):
 def test_an_answer_counts_when_it_is_in_the_language_of_the_question(tiny):
     tuned = Model(tiny.run.folder("tuning"))
     questions = read_questions(tiny.run.folder("tuning") / "held-out.jsonl", tiny.recipe.languages)
-    found = measures.language_consistency(tuned, questions)
+    found = {tag: measures.language_consistency(tuned, tag, asked) for tag, asked in questions.items()}
     for tag, asked in questions.items():
         languages = [identify(answer, claim=tag).language for answer in tuned.answers(asked, 48)]
         assert found[tag] == {"value": languages.count(tag) / len(asked), "n": len(asked)}
@@ -137,7 +138,8 @@ def test_every_language_has_every_number(tiny):
 
 
 def test_the_numbers_are_those_of_the_held_out_text(tiny, model):
-    text = held_out(tiny.run.folder("corpus"), ("ka",), tiny.recipe.evaluation.held_out_bytes)["ka"]
+    path = tiny.run.folder("corpus") / "ka" / "held-out.parquet"
+    text = [text for _, text in Material("ka", path, tiny.recipe.evaluation.held_out_bytes).documents()]
     assert sum(len(document.encode()) for document in text) <= 2_000
     found = measures.bits_per_byte(model, text, 100, tiny.recipe.seed)
     told = read_json(tiny.run.folder("evaluation") / "results.json")["models"][0]["measures"]
@@ -185,8 +187,12 @@ def _held_out(folder, tag):
     return next(iter(rows(folder.folder("corpus") / tag / "held-out.parquet")))
 
 
-def test_a_clean_corpus_has_no_copies(tiny):
-    found = held_out_in_training(tiny.run.folder("corpus"), tiny.recipe.languages)
+def _looked(tiny, folder, work):
+    return held_out_in_training(folder.folder("corpus"), tiny.recipe.languages, tiny.engine, work / "search")
+
+
+def test_a_clean_corpus_has_no_copies(tiny, tmp_path):
+    found = _looked(tiny, tiny.run, tmp_path)
     assert found == {"documents": 6, "overlapping": 0, "found": []}
 
 
@@ -204,15 +210,25 @@ def test_a_clean_corpus_has_no_copies(tiny):
 def test_a_planted_copy_is_found(tiny, tmp_path, tag, planted):
     folder = tiny.copy(tmp_path)
     _plant(folder, tag, planted(_held_out(folder, tag)["text"]))
-    found = held_out_in_training(folder.folder("corpus"), tiny.recipe.languages)
+    found = _looked(tiny, folder, tmp_path)
     assert found["overlapping"] == 1
     assert found["found"] == [{"id": _held_out(folder, tag)["id"], "language": tag}]
+
+
+def test_a_copy_that_lies_in_two_files_is_found(tiny, tmp_path):
+    folder = tiny.copy(tmp_path)
+    found = _held_out(folder, "mt")
+    half = len(found["text"]) // 2
+    for number, text in enumerate((found["text"][: half + 200], found["text"][half - 200 :]), 1):
+        path = folder.folder("corpus") / "mt" / f"part-{number:05d}.parquet"
+        write(path, [{**found, "id": f"planted {number}", "text": text[: round(0.7 * len(text))]}])
+    assert _looked(tiny, folder, tmp_path)["found"] == [{"id": found["id"], "language": "mt"}]
 
 
 def test_a_quoted_sentence_is_no_copy(tiny, tmp_path):
     folder = tiny.copy(tmp_path)
     _plant(folder, "mt", " ".join(_held_out(folder, "mt")["text"].split()[:20]))
-    assert held_out_in_training(folder.folder("corpus"), tiny.recipe.languages)["overlapping"] == 0
+    assert _looked(tiny, folder, tmp_path)["overlapping"] == 0
 
 
 def test_a_copy_is_set_aside_and_its_blank_has_a_reason(tiny, tmp_path):
@@ -235,12 +251,13 @@ def test_a_copy_is_set_aside_and_its_blank_has_a_reason(tiny, tmp_path):
 
 
 def test_held_out_text_is_cut_at_a_line_end(tmp_path):
-    write(
-        tmp_path / "mt" / "held-out.parquet", [{"id": "1", "text": "wieħed\ntnejn\ntlieta"}, {"id": "2", "text": "x"}]
-    )
-    assert held_out(tmp_path, ("mt", "ga"), 10_000) == {"mt": ["wieħed\ntnejn\ntlieta", "x"]}
-    assert held_out(tmp_path, ("mt",), 15) == {"mt": ["wieħed\ntnejn"]}
-    assert held_out(tmp_path, ("mt",), 4) == {"mt": ["wie"]}
+    path = tmp_path / "mt" / "held-out.parquet"
+    write(path, [{"id": "1", "text": "wieħed\ntnejn\ntlieta"}, {"id": "2", "text": "x"}])
+    assert Material("mt", path, 10_000).documents() == [("1", "wieħed\ntnejn\ntlieta"), ("2", "x")]
+    assert Material("mt", path, 15).documents() == [("1", "wieħed\ntnejn")]
+    assert Material("mt", path, 4).documents() == [("1", "wie")]
+    assert Material("mt", path, 10_000, ("1",)).documents() == [("2", "x")]
+    assert Material("ga", path.parent / "absent", 10_000).documents() == []
 
 
 @pytest.mark.parametrize(

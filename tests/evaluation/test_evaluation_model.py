@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 from openeurollm.errors import BadInput
+from openeurollm.evaluation.material import Material
 from openeurollm.evaluation.model import Model, windows
 from openeurollm.model.export import load
 
@@ -95,9 +96,7 @@ def test_no_text_costs_nothing(model):
 
 
 def test_a_model_knows_its_corpus_better_than_noise(model, tiny):
-    from openeurollm.evaluation import held_out
-
-    text = held_out(tiny.run.folder("corpus"), ("mt",), 1_000)["mt"][0]
+    ((_, text), *_) = Material("mt", tiny.run.folder("corpus") / "mt" / "held-out.parquet", 1_000).documents()
     noise = "".join(sorted(text))
     known, unknown = model.score([text, noise])
     assert known.bits < unknown.bits

@@ -20,33 +20,34 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure bits per byte, bits per parallel sentence and language consistency, by language."""
+    from tempfile import TemporaryDirectory
+
     from openeurollm import evaluation
     from openeurollm.engine import Engine, Reporter
     from openeurollm.errors import BadInput
-    from openeurollm.evaluation.model import Model
     from openeurollm.languages import contract
     from openeurollm.ledger import open_run
 
     if parallel is None and run is None:
         raise BadInput("name --parallel DIR, --run RUN, or both: there is nothing to measure on")
     served = contract(_tags(languages))
-    sentences = evaluation.read_parallel(parallel, served) if parallel else {}
-    texts: dict[str, list[str]] = {}
-    questions: dict[str, list[str]] = {}
+    corpus, questions = None, None
     if run is not None:
         folder = open_run(run)
-        texts, _ = evaluation.clean_held_out(folder.folder("corpus"), served, 50_000)
-        asked = folder.folder("tuning") / "held-out.jsonl"
-        questions = evaluation.read_questions(asked, served) if asked.is_file() else {}
+        corpus, asked = folder.folder("corpus"), folder.folder("tuning") / "held-out.jsonl"
+        questions = asked if asked.is_file() else None
     engine = Engine(reporter=Reporter(quiet=as_json))
-    loaded = Model(model)
-    if not loaded.tokenizer.chat_template:
-        questions = {}
-    found = evaluation.evaluate(loaded, texts, sentences, questions, resamples, 1, engine)
+    model = model.resolve()
+    with TemporaryDirectory() as place:
+        work = Path(place)
+        materials, _ = evaluation.prepare(served, corpus, 50_000, parallel, questions, engine, work / "search")
+        tasks = evaluation.measurings(model, materials, resamples, 1, work / "model")
+        engine.map(f"evaluate {model.name}", evaluation.measure, tasks)
+        found = evaluation.gathered(tasks)
     if as_json:
-        print_json({"model": loaded.name, "measures": found})
+        print_json({"model": model.name, "measures": found})
     else:
-        _show(loaded.name, served, found)
+        _show(model.name, served, found)
 
 
 def _tags(text: str) -> str | list[str]:

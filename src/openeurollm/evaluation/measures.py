@@ -1,6 +1,6 @@
 """Measures by language: bits per byte, bits per parallel sentence, answering in the language asked."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -32,20 +32,16 @@ def bits_per_sentence(model: Model, sentences: Sequence[str], resamples: int, se
     return {**interval(value, [(s.bits, 1.0) for s in scored], resamples, seed), "unit": "sentence"}
 
 
-def language_consistency(model: Model, questions: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Any]]:
-    """Share of the model's answers that are identified as the language of the question, by language.
+def language_consistency(model: Model, tag: str, questions: Sequence[str]) -> dict[str, Any]:
+    """Share of the model's answers to questions in a language that are identified as that language.
 
     The language asked is the claim: inside a close group it decides an answer that two languages share.
     """
-    asked = [(tag, question) for tag, several in questions.items() for question in several]
     answers: list[str] = []
-    for start in range(0, len(asked), 32):
-        answers += model.answers([question for _, question in asked[start : start + 32]], _ANSWER_TOKENS)
-    found: dict[str, list[bool]] = {}
-    tags = [tag for tag, _ in asked]
-    for tag, answer in zip(tags, identify_batch(answers, tags), strict=True):
-        found.setdefault(tag, []).append(answer.language == tag)
-    return {tag: {"value": round(sum(right) / len(right), 4), "n": len(right)} for tag, right in found.items()}
+    for start in range(0, len(questions), 32):
+        answers += model.answers(questions[start : start + 32], _ANSWER_TOKENS)
+    right = [answer.language == tag for answer in identify_batch(answers, [tag] * len(answers))]
+    return {"value": round(sum(right) / len(right), 4), "n": len(right)}
 
 
 def interval(value: float, pairs: Sequence[tuple[float, float]], resamples: int, seed: int) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 
 from openeurollm.errors import BadInput
 
-_BATCH_TOKENS = 16_384
+_BATCH_TOKENS = 4_096
 
 
 @dataclass(frozen=True)
