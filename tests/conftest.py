@@ -117,6 +117,22 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 
 
 @pytest.fixture(scope="session")
+def quickstart() -> Recipe:
+    """The recipe of the demo."""
+    return load(SAMPLE.parent / "recipes" / "quickstart.toml")
+
+
+@pytest.fixture(scope="session")
+def built(quickstart: Recipe, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """The demo's corpus, built by one process. Tests look at it and change nothing."""
+    from openeurollm.run import run
+
+    folder = RunFolder(tmp_path_factory.mktemp("corpus") / "quickstart")
+    run(quickstart, folder, Engine(1, Reporter(quiet=True)), until="corpus")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalSlurm]:
     """A real Slurm of four nodes on this machine; a test that kills a part of it starts the part again."""
     if not LocalSlurm.available():

@@ -3,32 +3,15 @@
 from pathlib import Path
 
 import pytest
-from archives import SAMPLE
 
-from openeurollm.engine import Engine, Reporter
 from openeurollm.ledger import RunFolder
-from openeurollm.recipe import Corpus, load
-from openeurollm.run import run
+from openeurollm.recipe import Corpus
 
 
 @pytest.fixture
 def limits():
     """The recipe's limits as they stand when it says nothing."""
     return Corpus()
-
-
-@pytest.fixture(scope="session")
-def quickstart():
-    """The recipe of the demo."""
-    return load(SAMPLE.parent / "recipes" / "quickstart.toml")
-
-
-@pytest.fixture(scope="session")
-def built(quickstart, tmp_path_factory) -> RunFolder:
-    """The demo's corpus. Tests look at it and change nothing."""
-    folder = RunFolder(tmp_path_factory.mktemp("corpus") / "quickstart")
-    run(quickstart, folder, Engine(1, Reporter(quiet=True)), until="corpus")
-    return folder
 
 
 @pytest.fixture(scope="session")

@@ -5,26 +5,49 @@ import signal
 import time
 from pathlib import Path
 
-
-def double(number):
-    return 2 * number
+from openeurollm.errors import BadInput
 
 
-def who(_number):
+def _note(item, what):
+    """Add a line to what was noted of an item, a folder and a number; returns how often that was done before."""
+    folder, number = item
+    with open(Path(folder, str(number)), "a") as file:
+        before = file.tell()
+        file.write(f"{what}\n")
+    return before
+
+
+def double(item):
+    _note(item, 2 * item[1])
+
+
+def who(item):
     time.sleep(0.2)
-    return os.getpid()
+    _note(item, os.getpid())
 
 
-def refuse(number):
+def refuse(item):
+    _note(item, "at it")
+    if item[1] == 3:
+        raise ValueError("shard 3 is bad")
+
+
+def fail_once(item):
+    before = _note(item, "at it")
+    if item[1] == 3 and not before:
+        raise RuntimeError("not yet")
+
+
+def end_with(item):
+    what, number = item
     if number == 3:
-        raise ValueError(f"shard {number} is bad")
-    return number
+        raise BadInput(what) if isinstance(what, str) else OSError(what, os.strerror(what))
 
 
-def die(number):
-    if number == 3:
+def die(item):
+    if item[1] == 3:
         os.kill(os.getpid(), signal.SIGKILL)
-    return number
+    _note(item, "at it")
 
 
 def _before(place):
@@ -38,21 +61,12 @@ def die_once(place):
     """Die as the place's name says, the first time."""
     if _before(place) == 0:
         os.kill(os.getpid(), signal.Signals[place.name.split("-")[0]])
-    return place.name
 
 
 def fault_often(place):
     """Die of a fault seven times in all."""
-    times = _before(place)
-    if times < 7:
+    if _before(place) < 7:
         os.kill(os.getpid(), signal.SIGSEGV)
-    return times
-
-
-def die_then_refuse(place):
-    if _before(place) == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    raise ValueError("no")
 
 
 def linger(folder):
@@ -65,5 +79,4 @@ def main(folder):
     """A run that is to be killed."""
     from openeurollm.engine import Engine, Reporter
 
-    for _ in Engine(2, Reporter(quiet=True)).map("linger", linger, [folder] * 4):
-        pass
+    Engine(2, Reporter(quiet=True)).map("linger", linger, [folder] * 4)

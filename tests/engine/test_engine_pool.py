@@ -1,5 +1,6 @@
 """The pool: every item once, errors that name what was lost, and no worker that outlives its run."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -8,30 +9,37 @@ import time
 from pathlib import Path
 
 import pytest
-from shard_work import die, die_once, die_then_refuse, double, fault_often, refuse, who
+from shard_work import die, die_once, double, end_with, fail_once, fault_often, refuse, who
 
 from openeurollm.engine import Engine, Reporter
-from openeurollm.errors import Failure
+from openeurollm.errors import BadInput, Failure
 from openeurollm.ledger import cores
 
 QUIET = Reporter(quiet=True)
 
 
+def noted(folder):
+    """What shards noted in a folder, as (item, what) in order."""
+    return sorted((int(path.name), path.read_text()) for path in folder.iterdir() if path.name.isdigit())
+
+
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("number", [0, 1, 23])
-def test_every_item_comes_back_with_its_result_once(workers, number):
-    done = list(Engine(workers, QUIET).map("doubling", double, range(number)))
-    assert sorted(done) == [(item, 2 * item) for item in range(number)]
+def test_every_item_is_done_once(workers, number, tmp_path):
+    Engine(workers, QUIET).map("doubling", double, [(tmp_path, item) for item in range(number)])
+    assert noted(tmp_path) == [(item, f"{2 * item}\n") for item in range(number)]
 
 
-def test_as_many_processes_are_at_work_as_asked_for():
-    processes = {process for _, process in Engine(2, QUIET).map("who", who, range(8))}
+def test_as_many_processes_are_at_work_as_asked_for(tmp_path):
+    Engine(2, QUIET).map("who", who, [(tmp_path, item) for item in range(8)])
+    processes = {text for _, text in noted(tmp_path)}
     assert len(processes) == 2
-    assert os.getpid() not in processes
+    assert f"{os.getpid()}\n" not in processes
 
 
-def test_one_worker_is_this_process():
-    assert {process for _, process in Engine(1, QUIET).map("who", who, range(2))} == {os.getpid()}
+def test_one_worker_is_this_process(tmp_path):
+    Engine(1, QUIET).map("who", who, [(tmp_path, item) for item in range(2)])
+    assert {text for _, text in noted(tmp_path)} == {f"{os.getpid()}\n"}
 
 
 def test_an_engine_uses_the_cores_it_may():
@@ -40,35 +48,54 @@ def test_an_engine_uses_the_cores_it_may():
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_error_in_a_shard_comes_through_as_it_is(workers):
-    with pytest.raises(ValueError, match=r"^shard 3 is bad$"):
-        list(Engine(workers, QUIET).map("refusing", refuse, range(8)))
-
-
-def test_a_shard_that_always_dies_is_a_failure_that_names_it():
+def test_a_shard_that_fails_is_tried_three_times_and_set_aside_while_the_others_go_on(workers, tmp_path):
+    engine = Engine(workers, QUIET, work=tmp_path / "work")
     with pytest.raises(Failure) as error:
-        list(Engine(2, QUIET).map("dying", die, range(3, 6)))
+        engine.map("refusing all", refuse, [(tmp_path, item) for item in range(8)])
+    told = tmp_path / "work" / "set-aside" / "refusing-all.txt"
     assert str(error.value) == (
-        "dying: a worker process died (killed, or out of memory) while at work on 3; "
-        "finished shards are kept, run again to go on"
+        f"refusing all: 1 of 8 shards set aside after 3 attempts each; ({tmp_path!r}, 3): ValueError: shard 3 is bad; "
+        f"all are in {told}; finished shards are kept, run again to try these again"
     )
+    assert "raise ValueError" in told.read_text()
+    assert noted(tmp_path) == [(item, "at it\n" * (3 if item == 3 else 1)) for item in range(8)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_shard_that_fails_at_first_is_done_in_the_end(workers, tmp_path):
+    Engine(workers, QUIET).map("failing once", fail_once, [(tmp_path, item) for item in range(8)])
+    assert noted(tmp_path) == [(item, "at it\nat it\n" if item == 3 else "at it\n") for item in range(8)]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize(
+    ("what", "kind"), [("no such archive", BadInput), (errno.ENOSPC, OSError), (errno.EROFS, OSError)]
+)
+def test_bad_input_and_an_error_of_the_machine_end_the_work_as_they_are(workers, what, kind, tmp_path):
+    with pytest.raises(kind) as error:
+        Engine(workers, QUIET).map("ending", end_with, [(what, item) for item in range(8)])
+    assert (error.value.errno if kind is OSError else str(error.value)) == what
+
+
+def test_a_shard_at_which_processes_always_die_is_set_aside(tmp_path):
+    with pytest.raises(
+        Failure, match=r"1 of 3 shards .*, 3\): its process died each time \(killed, or out of memory\)"
+    ):
+        Engine(2, QUIET).map("dying", die, [(tmp_path, item) for item in range(3, 6)])
+    assert [item for item, _ in noted(tmp_path)] == [4, 5]
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSEGV])
 def test_a_shard_whose_process_dies_is_tried_again_alone(tmp_path, how):
     items = [Path(tmp_path, f"{how.name}-{number}") for number in range(6)]
-    done = list(Engine(2, QUIET).map("dying once", die_once, items))
-    assert sorted(done) == [(item, item.name) for item in items]
+    Engine(2, QUIET).map("dying once", die_once, items)
+    assert [item.stat().st_size for item in items] == [2] * 6
 
 
 def test_a_process_that_dies_of_its_own_fault_is_tried_until_it_comes_through(tmp_path):
-    done = dict(Engine(2, QUIET).map("faults", fault_often, [tmp_path / "one", tmp_path / "other"]))
-    assert set(done.values()) == {7}
-
-
-def test_an_error_while_tried_alone_comes_through_as_it_is(tmp_path):
-    with pytest.raises(ValueError, match=r"^no$"):
-        list(Engine(2, QUIET).map("dying", die_then_refuse, [tmp_path / "one", tmp_path / "other"]))
+    items = [tmp_path / "one", tmp_path / "other"]
+    Engine(2, QUIET).map("faults", fault_often, items)
+    assert [item.stat().st_size for item in items] == [8, 8]
 
 
 def _alive(process):

@@ -69,7 +69,7 @@ def _tasks(recipe: Recipe, work: Path) -> list[refine.Task]:
             shard,
             recipe.sources[shard.source],
             recipe.corpus,
-            frozenset(tags(recipe)),
+            tags(recipe),
             work / "sites.sqlite",
             work / "refined" / f"{number:05d}",
         )

@@ -46,7 +46,7 @@ class Task:
     shard: sources.Shard
     source: Source
     limits: Corpus
-    tags: frozenset[str]
+    tags: tuple[str, ...]
     sites: Path
     """The rules that sites state in the archives of the run."""
     folder: Path
@@ -145,7 +145,7 @@ class _Judge:
     """What decides over the records of a shard: the rules of sites, safety lists, filters, the quality score."""
 
     def __init__(self, task: Task, tally: Tally) -> None:
-        self._limits, self._tags, self._tally = task.limits, task.tags, tally
+        self._limits, self._tags, self._tally = task.limits, frozenset(task.tags), tally
         self._known = sites.Known(task.sites, task.limits.rights.today)
         self._lists = Lists.load(task.limits.lists)
         self._scorer = Scorer.load(task.limits.quality) if task.limits.quality else None

@@ -48,10 +48,11 @@ class Lease:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        beat = 'while kill -0 "$1" 2>/dev/null && [ -e "$2" ]; do touch -c "$2"; sleep "$3"; done'
+        until_we_end = "exec 3<&0; { read _ <&3; kill $$; } &"
+        beat = 'while [ -e "$1" ]; do touch -c "$1"; sleep "$2"; done'
         self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", beat, "lease", str(os.getpid()), str(path), f"{seconds / 4:g}"],
-            stdin=subprocess.DEVNULL,
+            ["/bin/sh", "-c", f"{until_we_end} {beat}", "lease", str(path), f"{seconds / 4:g}"],
+            stdin=subprocess.PIPE,  # closed when this process ends, in whatever way
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
@@ -59,7 +60,8 @@ class Lease:
 
     def end(self) -> None:
         """Give it up."""
-        self._shell.kill()
+        if self._shell.stdin:
+            self._shell.stdin.close()
         self._shell.wait()
         self.path.unlink(missing_ok=True)
 
@@ -108,7 +110,8 @@ class Crew(Engine):
     def map(self, title: str, function: Function[Item], items: Sequence[Item]) -> None:
         """Publish the items as a pass, work on it with whoever is there, and return when all of it is done.
 
-        The function must stand in a stage's room and take one annotated parameter, a dataclass of plain values.
+        The function must stand in a stage's room and take one annotated parameter, a dataclass of plain values (no sets, whose
+        order is by chance).
         """
         if not items:
             return
