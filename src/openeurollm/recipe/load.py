@@ -12,7 +12,7 @@ from openeurollm.languages import contract
 from openeurollm.recipe.schema import Recipe, on_disk
 
 MAX_BYTES = 1_000_000
-_PATHS = ("path", "parallel", "conversations", "previous", "today", "quality", "thresholds")
+_PATHS = ("path", "parallel", "conversations", "previous", "today", "quality", "thresholds", "development")
 
 
 def load(path: Path, settings: Iterable[str] = ()) -> Recipe:

@@ -1,40 +1,76 @@
 """The tokenizer: byte-level BPE balanced over languages, and what each language pays for it."""
 
+from pathlib import Path
 from typing import Any
 
-from openeurollm.engine import Engine
-from openeurollm.ledger import Counts, RunFolder, whole, write_json, write_text
-from openeurollm.recipe import Recipe, prove, tags
-from openeurollm.tokenizer.compare import compare
-from openeurollm.tokenizer.fairness import chart, load, measure, on_declaration, parallel
-from openeurollm.tokenizer.train import SPECIAL, configuration, train
+import pyarrow.parquet as pq
 
-__all__ = ["SPECIAL", "build", "compare", "configuration", "load", "measure", "parallel", "train"]
+from openeurollm.engine import Engine
+from openeurollm.ledger import Counts, RunFolder, write_json, write_text
+from openeurollm.recipe import Recipe, prove, tags
+from openeurollm.tokenizer import card
+from openeurollm.tokenizer.fairness import chart, load, measure, on_declaration, parallel
+from openeurollm.tokenizer.files import configuration, write
+from openeurollm.tokenizer.train import SPECIAL, count_files, train, train_from_texts
+
+__all__ = [
+    "SPECIAL",
+    "build",
+    "compare",
+    "configuration",
+    "count_files",
+    "load",
+    "measure",
+    "parallel",
+    "train",
+    "train_from_texts",
+]
 
 
 def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
     """Train the tokenizer on the run's corpus and measure its fairness.
 
-    Raises `Failure` where a language of the contract has no text to learn from, or no parallel text to be measured on.
+    Raises `Failure` where a language of the contract has no text to learn from, or no parallel text to be measured on,
+    and `BadInput` as `train` does.
     """
     corpus, out = run.folder("corpus"), run.folder("tokenizer")
     texts = {tag: sorted((corpus / tag).glob("part-*.parquet")) for tag in tags(recipe)}
-    with engine.reporter.task("train the tokenizer", 1) as task:
-        tokenizer, counts = train(texts, recipe.tokenizer.vocabulary, recipe.tokenizer.bytes_per_language)
-        task.advance()
-    with whole(out / "tokenizer.json") as partial:
-        tokenizer.save(str(partial))
-    write_json(out / "tokenizer_config.json", configuration())
+    tables = count_files(texts, recipe.tokenizer, run.work("tokenizer") / "counts", engine)
     sentences = parallel(recipe.parallel, tags(recipe))
-    found = measure(recipe.name, tokenizer, sentences)
+    folder = recipe.tokenizer.development
+    with engine.reporter.task("learn merges", 1) as task:
+        trained = train(tables, parallel(folder, tags(recipe)) if folder else sentences, recipe.tokenizer)
+        task.advance()
+    write(trained, out)
+    found = measure(recipe.name, trained.tokenizer, sentences)
+    counts = {tag: _buckets(tables[tag].counted.documents, texts[tag]) for tag in tags(recipe)}
     learnt = {tag: buckets["learnt"] for tag, buckets in counts.items()}
     proof = prove(recipe, "tokenizer", {"text to learn from": learnt, "tokens a sentence": found["languages"]})
     fairness = {
         "sentences": len(next(iter(sentences.values()))),
         "tokenizers": [found],
-        "declaration_characters_a_token": on_declaration(tokenizer, tags(recipe)),
+        "declaration_characters_a_token": on_declaration(trained.tokenizer, tags(recipe)),
     }
     write_json(out / "fairness.json", fairness)
     write_text(out / "fairness.svg", chart(found))
+    write_text(out / "README.md", card.text(trained, fairness, fitted=folder is None))
     told = {name: found[name] for name in ("vocabulary", "mean", "worst", "worst_language", "max_min", "gini")}
-    return counts, {**told, "contract": proof}
+    little = [tag for tag, each in trained.told["languages"].items() if each["little_text"]]
+    return counts, {**told, "counts": trained.told["counts"], "little_text": little, "contract": proof}
+
+
+def _buckets(learnt: int, files: list[Path]) -> dict[str, int]:
+    documents = sum(pq.read_metadata(file).num_rows for file in files)
+    return {"learnt": learnt, "not_needed": documents - learnt}
+
+
+def compare(paths: list[Path], folder: Path) -> dict[str, Any]:
+    """Fairness of several tokenizers on the same parallel text, as `fairness.json` has it.
+
+    Raises `BadInput` for a path that is no tokenizer and a folder that is no parallel text.
+    """
+    sentences = parallel(folder)
+    return {
+        "sentences": len(next(iter(sentences.values()))),
+        "tokenizers": [measure(path.resolve().name, load(path), sentences) for path in paths],
+    }

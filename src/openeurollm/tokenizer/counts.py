@@ -5,7 +5,10 @@ language it is of, how pieces were cut, and how much text was counted. Tables of
 shards, machines or sites they come from.
 """
 
-from collections.abc import Iterable, Sequence
+import hashlib
+import io
+import json
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +34,8 @@ MOST_WORDS = 50_000_000
 _METADATA = b"openeurollm_counts"
 _BATCH = 4_000_000
 """Bytes of text that are counted at a time."""
+_LONGEST_LINE = 100_000_000
+"""Bytes of the longest line that is read from a file of lines."""
 _ODD, _MIX = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B9)
 _SHIFT = np.uint64(29)
 
@@ -61,8 +66,6 @@ class Table:
     @property
     def digest(self) -> str:
         """SHA-256 over words and counts, the same for the same table however it was put together."""
-        import hashlib
-
         lengths, data = buffers(self.words)
         made = hashlib.sha256(digest_of(asdict(self.counted)).encode())
         for part in (lengths, data, self.counts.astype("<i8")):
@@ -98,15 +101,18 @@ class Table:
 
 def buffers(words: Any) -> tuple[Numbers, Bytes]:
     """Lengths of the words in bytes, and their bytes one after the other."""
-    lengths = np.asarray(pc.binary_length(words)).astype(np.int64)
-    return lengths, np.frombuffer(b"".join(words.to_pylist()), np.uint8)
+    _, offsets, letters = words.buffers()
+    starts = np.frombuffer(offsets, np.int32, len(words) + 1, 4 * words.offset).astype(np.int64)
+    data = np.frombuffer(letters, np.uint8) if letters is not None else np.zeros(0, np.uint8)
+    return np.diff(starts), data[starts[0] : starts[-1]]
 
 
 @dataclass(frozen=True)
 class Counting:
-    """A file of documents (Parquet with `id` and `text`) of a language, to be counted into the table `out`.
+    """A file of documents of a language, to be counted into the table `out` in the order in which they stand there,
+    until `most_bytes` of text are counted; the last one is cut there.
 
-    Documents are taken in the order of their ids until `most_bytes` of text are counted; the last one is cut there.
+    Parquet (a column `text`), JSON lines (a field `text`) and plain text (a line a document), these two packed or not.
     """
 
     language: str
@@ -116,23 +122,46 @@ class Counting:
     out: Path
 
     def __str__(self) -> str:
-        return f"{self.language} {self.path.stem}"
+        return f"{self.language} {self.path.name}"
 
 
 def count(task: Counting) -> None:
     """Write the counts of a file of documents."""
-    if task.out.is_file():
+    if not task.out.is_file():
+        write(task.out, count_texts(task.language, _first(_texts(task.path), task.most_bytes), task.digits))
+
+
+def _first(texts: Iterable[str], size: int) -> Iterator[str]:
+    for text in texts:
+        if size <= 0:
+            return
+        data = text.encode("utf-8", "replace")
+        yield text if len(data) <= size else data[:size].decode("utf-8", "ignore")
+        size -= max(1, len(data))
+
+
+def _texts(path: Path) -> Iterator[str]:
+    if path.suffix == ".parquet":
+        for batch in pq.ParquetFile(path).iter_batches(1_000, columns=["text"]):
+            yield from batch["text"].to_pylist()
         return
-    table = pq.read_table(task.path, columns=["id", "text"])
-    table = table.take(pc.sort_indices(table["id"].cast(pa.string())))
-    left = task.most_bytes
-    texts = []
-    for text in table["text"].to_pylist():
-        if left <= 0:
-            break
-        texts.append(text.encode("utf-8")[:left].decode("utf-8", "ignore"))
-        left -= max(1, len(texts[-1].encode("utf-8")))
-    write(task.out, count_texts(task.language, texts, task.digits))
+    name = path.name.removesuffix(".zst").removesuffix(".gz")
+    with pa.input_stream(path, compression="detect") as stream:
+        lines = io.BufferedReader(stream, 1 << 20)
+        while line := lines.readline(_LONGEST_LINE):
+            if not line.endswith(b"\n") and len(line) == _LONGEST_LINE:
+                raise BadInput(f"{path}: a line of over {_LONGEST_LINE:,} bytes")
+            yield _field(path, line) if name.endswith(".jsonl") else line.decode("utf-8", "replace")
+
+
+def _field(path: Path, line: bytes) -> str:
+    try:
+        text = json.loads(line)["text"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        text = None
+    if not isinstance(text, str):
+        raise BadInput(f"{path}: lines must be JSON objects with a `text`")
+    return text
 
 
 def count_texts(language: str, texts: Iterable[str], digits: Digits = "threes") -> Table:
@@ -140,13 +169,14 @@ def count_texts(language: str, texts: Iterable[str], digits: Digits = "threes") 
     words = _Words()
     documents = size = 0
     waiting: list[bytes] = []
+    pending = 0
     for text in texts:
-        data = text.encode("utf-8", "surrogatepass")
-        documents, size = documents + 1, size + len(data)
+        data = text.encode("utf-8", "replace")
+        documents, size, pending = documents + 1, size + len(data), pending + len(data)
         waiting.append(data)
-        if sum(map(len, waiting)) >= _BATCH:
+        if pending >= _BATCH:
             words.add(waiting, digits == "threes")
-            waiting = []
+            waiting, pending = [], 0
     words.add(waiting, digits == "threes")
     return words.table(Counted(language, digits, documents, size))
 

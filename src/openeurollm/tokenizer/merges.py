@@ -10,7 +10,7 @@ gives the heaviest pair, and pairs that are light when they come about (under `f
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,13 @@ class Rows:
     weights: Numbers
     measured: NDArray[np.int32]
     groups: NDArray[np.int16]
+
+    def weighted(self, factors: Sequence[int]) -> "Rows":
+        """The rows with their weights times the factor of their group; scaled down where sums would overflow."""
+        sums = np.bincount(self.groups, self.weights * self.lengths.astype(np.float64), len(factors))
+        scale = max(1.0, float(sums @ np.array(factors, np.float64)) / MOST_WEIGHT)
+        whole = np.array([max(1, int(factor / scale)) for factor in factors], np.int64)
+        return replace(self, weights=self.weights * whole[self.groups])
 
 
 @dataclass(frozen=True)
