@@ -282,6 +282,16 @@ def test_killed_anywhere_it_goes_on_to_the_same_pack(tmp_path, shop, project):
     assert checks(tmp_path / "pack")
 
 
+def test_a_change_of_the_project_builds_it_anew_and_fetches_nothing(tmp_path, paths, shop, project):
+    packed(tmp_path, paths, shop, project)
+    shutil.rmtree(shop)
+    (project / "src" / "backend.py").write_text(BACKEND.replace("here I am", "there you are"))
+    packed(tmp_path, paths, shop, project)
+    with zipfile.ZipFile(tmp_path / "pack" / "wheels" / "openeurollm-0.1.0-py3-none-any.whl") as own:
+        assert b"there you are" in own.read("openeurollm.py")
+    assert checks(tmp_path / "pack")
+
+
 def test_links_out_of_a_folder_are_refused_or_copied_as_asked(tmp_path, paths, shop, project):
     outside = tmp_path / "outside"
     outside.write_text("outside")

@@ -52,7 +52,7 @@ def pack(
     loaded = recipes.load(recipe, settings or ())
     remote = next((name for name, source in loaded.sources.items() if source.remote), None)
     if remote and not site.internet:
-        raise BadInput(f"[sources.{remote}] is read over the network, which {on} lacks; fetch it and name the files")
+        raise BadInput(f"[sources.{remote}] is read over the network, which {on} may lack; fetch it and name the files")
     paths = recipes.paths(loaded)
     data = packing.survey(paths, out, copy_links)
     project = None if no_wheels else _checkout()

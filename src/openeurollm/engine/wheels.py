@@ -72,16 +72,21 @@ def gather(
 
     `work` is scratch space, from which a killed attempt goes on; `indexes` are words for pip that say where wheels are.
     Returns what `list.json` in the folder holds: `wheels`, by file its `name`, `version`, `bytes` and `sha256`. Wheels
-    that are there with these digests, made for the same, are kept. Raises `Failure` where pip does.
+    that are there and whole, made for the same, are kept. Raises `Failure` where pip does.
     """
-    key = digest_of([vars(target), list(indexes), _digests(project)])
-    kept = _kept(folder, key)
-    if kept:
-        return kept
-    if not (work / "key").is_file() or (work / "key").read_text("utf-8") != key:
-        remove(work)
-        write_text(work / "key", key)
+    sources = _digests(project)
+    fixed = [sources.get(name) for name in ("requirements.lock", "pyproject.toml")]
+    sort = digest_of([vars(target), list(indexes), fixed])
+    key = digest_of([sort, sources])
+    made = _list(folder)
+    if made.get("key") == key and _whole(folder, made):
+        return made
     wheels = work / "wheels"
+    if not (work / "sort").is_file() or (work / "sort").read_text("utf-8") != sort:
+        remove(work)
+        write_text(work / "sort", sort)
+    if made.get("sort") == sort and not wheels.exists():
+        folder.rename(wheels)
     wheels.mkdir(exist_ok=True)
     for path in wheels.glob("*.whl"):
         if not _sound(path):
@@ -92,7 +97,7 @@ def gather(
         if path not in needed.values():
             path.unlink()
     _suits(needed, target)
-    made = {"key": key, "wheels": {path.name: _entry(path) for path in sorted(needed.values())}}
+    made = {"key": key, "sort": sort, "wheels": {path.name: _entry(path) for path in sorted(needed.values())}}
     write_json(wheels / LIST, made)
     remove(folder)
     wheels.rename(folder)
@@ -111,18 +116,17 @@ def _is_made(parts: Sequence[str]) -> bool:
     return any(part == "__pycache__" or part.endswith(".egg-info") for part in parts)
 
 
-def _kept(folder: Path, key: str) -> dict[str, Any] | None:
-    """The list of a folder that is whole and made for `key`."""
-    if not (folder / LIST).is_file():
-        return None
-    made = read_json(folder / LIST)
-    if not isinstance(made, dict) or made.get("key") != key:
-        return None
+def _list(folder: Path) -> dict[str, Any]:
+    """The list of a folder, empty where there is none."""
+    made = read_json(folder / LIST) if (folder / LIST).is_file() else {}
+    return made if isinstance(made, dict) else {}
+
+
+def _whole(folder: Path, made: dict[str, Any]) -> bool:
+    """Whether a folder holds what its list says, and nothing else."""
     there = {path.name: path for path in folder.iterdir() if path.name != LIST}
-    if there.keys() != made["wheels"].keys():
-        return None
-    whole = all(digest(path) == made["wheels"][name]["sha256"] for name, path in there.items())
-    return made if whole else None
+    wheels = made["wheels"]
+    return there.keys() == wheels.keys() and all(digest(path) == wheels[name]["sha256"] for name, path in there.items())
 
 
 def _entry(path: Path) -> dict[str, Any]:
