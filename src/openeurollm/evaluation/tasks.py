@@ -1,5 +1,5 @@
 """The work of measuring: one model in one language at a time, in one thread, so that any number of processes finds the
-same.
+same. PyTorch is imported where a model is measured: what searches, and what shares the work out, does without.
 """
 
 from collections.abc import Iterator, Sequence
@@ -7,14 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from openeurollm.evaluation import measures
 from openeurollm.evaluation.material import Material
-from openeurollm.evaluation.model import Model
 from openeurollm.ledger import read_json, write_json
+
+if TYPE_CHECKING:
+    from openeurollm.evaluation.model import Model
 
 
 @dataclass(frozen=True)
@@ -41,6 +40,8 @@ def measure(task: Measuring) -> None:
 
     Questions are put to a model that has a chat template.
     """
+    from openeurollm.evaluation import measures
+
     if task.out.is_file():
         return
     material, found = task.material, dict[str, Any]()
@@ -67,8 +68,10 @@ def gathered(tasks: Sequence[Measuring]) -> dict[str, dict[str, Any]]:
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path, newest: int) -> Model:
+def _loaded(folder: Path, newest: int) -> "Model":
     """The model in a folder whose `newest` file is of that time; a process keeps the last one."""
+    from openeurollm.evaluation.model import Model
+
     return Model(folder)
 
 
@@ -78,6 +81,8 @@ def _newest(folder: Path) -> int:
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
