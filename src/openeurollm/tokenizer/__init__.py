@@ -16,7 +16,6 @@ from openeurollm.tokenizer.train import SPECIAL, count_files, train, train_from_
 __all__ = [
     "SPECIAL",
     "build",
-    "compare",
     "configuration",
     "count_files",
     "load",
@@ -62,15 +61,3 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
 def _buckets(learnt: int, files: list[Path]) -> dict[str, int]:
     documents = sum(pq.read_metadata(file).num_rows for file in files)
     return {"learnt": learnt, "not_needed": documents - learnt}
-
-
-def compare(paths: list[Path], folder: Path) -> dict[str, Any]:
-    """Fairness of several tokenizers on the same parallel text, as `fairness.json` has it.
-
-    Raises `BadInput` for a path that is no tokenizer and a folder that is no parallel text.
-    """
-    sentences = parallel(folder)
-    return {
-        "sentences": len(next(iter(sentences.values()))),
-        "tokenizers": [measure(path.resolve().name, load(path), sentences) for path in paths],
-    }
