@@ -4,7 +4,8 @@ import pytest
 from tokenizer_texts import PARALLEL
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from openeurollm.tokenizer.train import PATTERN, SPECIAL
+from openeurollm.tokenizer import SPECIAL
+from openeurollm.tokenizer.pretokenizer import PATTERN
 
 
 @pytest.fixture(scope="session")

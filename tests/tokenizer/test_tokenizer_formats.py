@@ -10,8 +10,7 @@ from tokenizer_texts import PARALLEL, TEXTS
 from tokenizers import Tokenizer
 
 from openeurollm.errors import BadInput
-from openeurollm.tokenizer import formats
-from openeurollm.tokenizer.train import SPECIAL
+from openeurollm.tokenizer import SPECIAL, formats
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +47,8 @@ def test_tiktoken_gives_the_same_ids_for_every_character(both):
     made, theirs, _ = both
     for start in range(0, 0x110000, 0x400):
         block = [chr(point) for point in range(start, start + 0x400) if not 0xD800 <= point < 0xE000]
-        texts = [f"a{character}b {character}1{character} .{character}\n" for character in block]
-        found = theirs.encode_batch_fast(texts, add_special_tokens=False)
-        assert [made.encode_ordinary(text) for text in texts] == [each.ids for each in found], hex(start)
+        text = "".join(f"a{character}b {character}1{character} .{character}\n" for character in block)
+        assert made.encode_ordinary(text) == theirs.encode(text, add_special_tokens=False).ids, hex(start)
 
 
 def test_special_tokens_keep_their_ids(both):

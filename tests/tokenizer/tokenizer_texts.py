@@ -4,7 +4,7 @@ from pathlib import Path
 
 from hypothesis import strategies as st
 
-from openeurollm.tokenizer.train import SPECIAL
+from openeurollm.tokenizer import SPECIAL
 
 PARALLEL = Path(__file__).resolve().parents[2] / "sample" / "parallel"
 

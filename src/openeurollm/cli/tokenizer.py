@@ -1,4 +1,4 @@
-"""`openeurollm tokenizer compare` and `export`."""
+"""`openeurollm tokenizer compare`, `export` and `encode`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -104,3 +104,29 @@ def export(
     formats.write_tiktoken(read, out, path.resolve().name)
     files = [str(out / name) for name in ("tokenizer.json", formats.RANKS, formats.SETTINGS)]
     print_json({"files": files}) if as_json else typer.echo("\n".join(files))
+
+
+@tokenizer.command()
+def encode(
+    path: Annotated[Path, typer.Argument(help="Tokenizer or run folder.", show_default=False)],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Parquet files with a column `text`; the run's training text when not given."),
+    ] = None,
+    *,
+    out: Annotated[Path, typer.Option(help="Folder for the shards.", show_default=False)],
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores when not given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Encode documents into shards of ids that numpy reads in place."""
+    from openeurollm.engine import Engine, Reporter
+    from openeurollm.ledger import cores
+    from openeurollm.tokenizer import shards
+
+    engine = Engine(workers or cores(), Reporter(quiet=as_json))
+    written = shards.encode(path, files or sorted(path.glob("corpus/*/part-*.parquet")), out, engine)
+    if as_json:
+        print_json(written)
+        return
+    rows = [(each["shard"], *(each[key] for key in ("language", "documents", "tokens", "bytes"))) for each in written]
+    print_table("", ("shard", "language", "documents", "tokens", "bytes"), rows, numbers=3)

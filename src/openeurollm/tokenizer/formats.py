@@ -105,14 +105,20 @@ def read(path: Path) -> BytePairs:
 
     Raises `BadInput` for a file that is none, and for a tokenizer of another kind, whose ids tiktoken cannot give.
     """
-    places = (path, path / "tokenizer.json", path / "tokenizer" / "tokenizer.json", path / RANKS)
-    file = next((place for place in places if place.is_file()), None)
-    if file is None:
-        raise BadInput(f"{path}: no tokenizer.json and no {RANKS} here")
+    file = place(path)
     try:
         return _from_ranks(file) if file.suffix == ".tiktoken" else _from_json(bounded_json(file))
     except BadInput as error:
         raise BadInput(f"{file}: {str(error).removeprefix(f'{file}: ')}") from None
+
+
+def place(path: Path) -> Path:
+    """The file of the tokenizer at `path`; raises `BadInput` where there is none."""
+    names = ("tokenizer.json", "tokenizer/tokenizer.json", RANKS)
+    file = next((place for place in (path, *(path / name for name in names)) if place.is_file()), None)
+    if file is None:
+        raise BadInput(f"{path}: no tokenizer.json and no {RANKS} here")
+    return file
 
 
 def bounded_json(file: Path) -> Any:
