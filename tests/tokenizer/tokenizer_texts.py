@@ -8,6 +8,9 @@ from openeurollm.tokenizer import SPECIAL
 
 PARALLEL = Path(__file__).resolve().parents[2] / "sample" / "parallel"
 
+BLOCKS = (*range(0, 0x34000, 0x400), 0xE0000, 0xF0000, 0x10FC00)
+"""Where 1,024 characters begin each: all that are assigned, and some that never will be."""
+
 TEXTS = st.one_of(
     st.text(max_size=60),
     st.text("ab'’·‑- .,()1²½\t\n\r\u00a0\u0301żόᲐаё🙂/<|>", max_size=60),
