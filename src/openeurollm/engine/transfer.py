@@ -56,7 +56,13 @@ def carrier(tool: str = "rsync", bandwidth: str = "") -> Iterator[Carrier]:
     _need(tool)
     with tempfile.TemporaryDirectory(prefix="oe", dir="/tmp") as folder:  # a socket's path has 104 bytes at most
         shared = ("ControlMaster=auto", f"ControlPath={folder}/%C", "ControlPersist=30")
-        yield Carrier(tool, bandwidth, (*ssh, *(word for option in (*_OPTIONS, *shared) for word in ("-o", option))))
+        try:
+            options = [word for option in (*_OPTIONS, *shared) for word in ("-o", option)]
+            yield Carrier(tool, bandwidth, (*ssh, *options))
+        finally:
+            for socket in Path(folder).iterdir():
+                words = [*ssh, "-o", f"ControlPath={socket}", "-O", "exit", "--", "host"]
+                subprocess.run(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def _need(tool: str) -> None:
