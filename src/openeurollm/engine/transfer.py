@@ -105,17 +105,12 @@ def transfer(
             raise BadInput(f"{origin.title}: no files there to transfer")
         _through_no_link(sizes, there, goal)
         reporter.say(f"{origin.title} → {goal.title}: {len(sizes):,} files, {sum(sizes.values()) / 1e6:,.1f} MB")
-        right = _digests(origin, sorted(sizes), sizes, reporter, "digests of the source")
-        unread = sorted(sizes.keys() - right.keys())
-        if unread:
-            raise Failure(f"{origin.title}: {_some(unread)} cannot be read; mend the permissions, then run again")
-        alike = sorted(name for name, size in sizes.items() if there.files.get(name) == size)
-        found = _digests(goal, alike, sizes, reporter, "digests of the destination")
-        sent = sorted(name for name, sha in right.items() if found.get(name) != sha)
-        parts = [name for name in sent if not _vouches(name)], [name for name in sent if _vouches(name)]
-        for names in parts:
+        right = _known(origin, sizes, reporter)
+        sent = _differing(right, sizes, there, goal, reporter)
+        others, records = [name for name in sent if not _vouches(name)], [name for name in sent if _vouches(name)]
+        for names in (others, records):
             _carry(origin, goal, names, right, sizes, carrier, reporter)
-        goal.finish([*parts[0], *parts[1]])
+        goal.finish([*others, *records])
         told: dict[str, Any] = {
             "source": _whole_title(origin),
             "destination": _whole_title(goal),
@@ -133,11 +128,7 @@ def transfer(
             },
             "left_out": {"links": sorted(listing.links), "special": sorted(listing.special)},
         }
-        name = f"{FOLDER}/{told['finished'].replace(':', '')}-{digest_of(right)[:8]}.json"
-        known = any(path.startswith(f"{FOLDER}/") and path.endswith(name[-14:]) for path in there.files)
-        if sent or not known:
-            goal.write(name, _statement(right, told))
-        return {**told, "statement": name if sent or not known else None}
+        return {**told, "statement": _remember(goal, there, right, told)}
 
 
 def transfers(folder: Path) -> list[dict[str, Any]]:
@@ -198,6 +189,24 @@ def _through_no_link(names: dict[str, int], there: Listing, goal: Place) -> None
             raise BadInput(f"{goal.title}: {met.pop()!r} is a link there; remove it, or choose another folder")
     if STAGING in links:
         raise BadInput(f"{goal.title}: {STAGING!r} is a link there; remove it, or choose another folder")
+
+
+def _known(origin: Place, sizes: dict[str, int], reporter: Reporter) -> dict[str, str]:
+    """Digests of all files of the source. Raises `Failure` for those that cannot be read."""
+    right = _digests(origin, sorted(sizes), sizes, reporter, "digests of the source")
+    unread = sorted(sizes.keys() - right.keys())
+    if unread:
+        raise Failure(f"{origin.title}: {_some(unread)} cannot be read; mend the permissions, then run again")
+    return right
+
+
+def _differing(
+    right: dict[str, str], sizes: dict[str, int], there: Listing, goal: Place, reporter: Reporter
+) -> list[str]:
+    """Files that the destination lacks, or has with another digest."""
+    alike = sorted(name for name, size in sizes.items() if there.files.get(name) == size)
+    found = _digests(goal, alike, sizes, reporter, "digests of the destination")
+    return sorted(name for name, sha in right.items() if found.get(name) != sha)
 
 
 def _vouches(name: str) -> bool:
@@ -302,15 +311,22 @@ def _whole_title(place: Place) -> str:
     return f"{os.uname().nodename}:{place.title}" if isinstance(place, Local) else place.title
 
 
-def _statement(right: dict[str, str], told: dict[str, Any]) -> str:
-    """An in-toto statement on the files that are now at the destination."""
+def _remember(goal: Place, there: Listing, right: dict[str, str], told: dict[str, Any]) -> str | None:
+    """Write an in-toto statement on the files that are now at the destination, and give its name; None where nothing
+    was sent and a statement on the same files is there.
+    """
+    mark = f"-{digest_of(right)[:8]}.json"
+    if not told["sent"]["files"] and any(name.startswith(f"{FOLDER}/") and name.endswith(mark) for name in there.files):
+        return None
+    name = f"{FOLDER}/{told['finished'].replace(':', '')}{mark}"
     value = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [{"name": name, "digest": {"sha256": sha}} for name, sha in sorted(right.items())],
         "predicateType": PREDICATE,
         "predicate": told,
     }
-    return json.dumps(value, ensure_ascii=False, indent=1) + "\n"
+    goal.write(name, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+    return name
 
 
 def _some(names: Sequence[str]) -> str:
