@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from openeurollm.errors import BadInput
-from openeurollm.tokenizer import compare, load, measure, parallel
+from openeurollm.tokenizer import load, measure, parallel
+from openeurollm.tokenizer.compare import compare
 from openeurollm.tokenizer.fairness import chart
 
 

@@ -4,13 +4,14 @@ The pair of neighbouring symbols that weighs most becomes a symbol, again and ag
 symbols. Weights are whole numbers, so that sums do not depend on their order, and the same words with the same weights
 give the same merges. Symbols 0 to 255 are the bytes; each merge adds the next number.
 
-A pair of two symbols can only come about when the later of them is made. Its list of words is therefore complete at that
-moment and its weight only falls from then on: a heap whose entries are put back when they are found to be out of date
-gives the heaviest pair, and pairs that are light when they come about (under `floor`) need not be kept at all.
+A pair of two symbols can only come about when the later of them is made. Its list of words is therefore complete at
+that moment and its weight only falls from then on: a heap whose entries are put back when they are found to be out of
+date gives the heaviest pair, and pairs that are light when they come about (under `floor`) need not be kept at all.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +34,11 @@ _PRIME = np.uint64(0x100000001B3)
 
 @dataclass(frozen=True)
 class Rows:
-    """Words to learn from or to measure on, group by group: a group is a language, or its development text.
+    """Words to learn from, and after them words to measure on.
 
-    `lengths` in bytes, `data` their bytes one after the other, `weights` what each counts in the choice of merges (0 for
-    what is only measured), `measured` how often each stands in the development text, `groups` its language's number, in
-    ascending order among the rows that are learnt from.
+    `lengths` in bytes, `data` their bytes one after the other, `weights` what each counts in the choice of merges (0
+    for what is only measured), `measured` how often each stands in the development text, `groups` its language's
+    number, in ascending order among the rows that are learnt from.
     """
 
     lengths: Numbers
@@ -95,26 +96,103 @@ def learn(
     given = np.array(list(forced), np.int32).reshape(-1, 2)
     floor = max(1, int((rows.weights * rows.lengths).sum()) // (100 * BYTES * max(1, number)))
     while True:
-        merges, weights, costs = _learn(
-            rows.data,
-            rows.lengths,
-            rows.weights,
-            rows.measured,
-            rows.groups,
-            given,
-            number,
-            floor,
-            share,
-            window,
-            turned,
-        )
-        if len(merges) == number or floor == 1:
-            return Learnt(merges, weights, costs)
+        learnt = _learn(rows, number, given, floor, turned, share, window)
+        if len(learnt.merges) == number or floor == 1:
+            return learnt
         floor = max(1, floor // 16)
 
 
+def _learn(
+    rows: Rows,
+    number: int,
+    forced: Symbols,
+    floor: int,
+    turned: NDArray[np.float64],
+    share: float,
+    window: int,
+) -> Learnt:
+    starts = np.concatenate([[0], np.cumsum(rows.lengths)])
+    firsts = np.searchsorted(rows.groups[rows.weights > 0], np.arange(len(turned) + 1))
+    costs = np.bincount(rows.groups, rows.measured * rows.lengths, len(turned)).astype(np.int64)
+    text = _Text(
+        rows.data.astype(np.int32),
+        starts,
+        rows.lengths.astype(np.int32),
+        rows.weights,
+        rows.measured,
+        rows.groups,
+        costs,
+    )
+    merges, weights = np.empty((number, 2), np.int32), np.empty(number, np.int64)
+    made = _loop(text, _byte_pairs(text), firsts, merges, weights, forced, floor, turned, share, window)
+    return Learnt(merges[:made], weights[:made], costs)
+
+
+class _Text(NamedTuple):
+    """Every row's symbols lie in its own stretch of `symbols`, which shortens as they are merged. `costs` are tokens of
+    the development text by group.
+    """
+
+    symbols: Symbols
+    starts: Numbers
+    lengths: Symbols
+    weights: Numbers
+    measured: NDArray[np.int32]
+    groups: NDArray[np.int16]
+    costs: Numbers
+
+
+class _Pairs(NamedTuple):
+    """Pairs by number: their `keys`, weights, and where their rows lie in `lists`; `slots` finds a key's number.
+
+    `heap_weights` and `heap_pairs` are the heap. `sizes` says how many pairs, heap entries and list entries there are.
+    """
+
+    keys: Numbers
+    weights: Numbers
+    list_starts: Numbers
+    list_sizes: Symbols
+    slots: Symbols
+    heap_weights: Numbers
+    heap_pairs: Symbols
+    lists: Symbols
+    sizes: Numbers
+
+
+class _New(NamedTuple):
+    """Pairs that come about as a symbol is made, by the symbol beside it, to which half the length of these arrays is
+    added where it follows: weight, number of rows, the last row seen, and the number of the pair (-1: not kept).
+    """
+
+    weights: Numbers
+    rows: Symbols
+    last: Symbols
+    pairs: Symbols
+    touched: Symbols
+
+
+class _Events(NamedTuple):
+    """Which new pair came about in which row, in order."""
+
+    codes: Symbols
+    rows: Symbols
+
+
+class _Known(NamedTuple):
+    """Hashes of the bytes of each symbol, factors to put two together, and the set of all hashes."""
+
+    hashes: NDArray[np.uint64]
+    factors: NDArray[np.uint64]
+    slots: NDArray[np.uint64]
+
+
 @inlined
-def _place(slots: Symbols, keys: Numbers, key: int) -> int:
+def _key(left: Any, right: Any) -> np.int64:
+    return np.int64(left) << np.int64(32) | np.int64(right)
+
+
+@inlined
+def _place(slots: Symbols, keys: Numbers, key: np.int64) -> np.int64:
     """Where in `slots` the pair is, or would be put."""
     mask = np.uint64(len(slots) - 1)
     mixed = np.uint64(key) * _ODD
@@ -124,8 +202,14 @@ def _place(slots: Symbols, keys: Numbers, key: int) -> int:
     return np.int64(place)
 
 
+@inlined
+def _find(pairs: _Pairs, left: Any, right: Any) -> Any:
+    """The number of a pair, or -1."""
+    return pairs.slots[_place(pairs.slots, pairs.keys, _key(left, right))]
+
+
 @compiled
-def _longer(array, size):  # type: ignore[no-untyped-def]
+def _longer(array: NDArray[Any], size: int) -> NDArray[Any]:
     """The array with room for `size` entries; what is new is not set."""
     if size <= len(array):
         return array
@@ -143,297 +227,346 @@ def _rehashed(keys: Numbers, number: int, size: int) -> Symbols:
 
 
 @inlined
-def _before(heap_weights: Numbers, heap_pairs: Symbols, keys: Numbers, one: int, other: int) -> bool:
-    if heap_weights[one] != heap_weights[other]:
-        return heap_weights[one] > heap_weights[other]
-    return keys[heap_pairs[one]] < keys[heap_pairs[other]]
+def _before(pairs: _Pairs, one: int, other: int) -> Any:
+    if pairs.heap_weights[one] != pairs.heap_weights[other]:
+        return pairs.heap_weights[one] > pairs.heap_weights[other]
+    return pairs.keys[pairs.heap_pairs[one]] < pairs.keys[pairs.heap_pairs[other]]
+
+
+@inlined
+def _swap(pairs: _Pairs, one: int, other: int) -> None:
+    weights, numbers = pairs.heap_weights, pairs.heap_pairs
+    weights[one], weights[other] = weights[other], weights[one]
+    numbers[one], numbers[other] = numbers[other], numbers[one]
 
 
 @compiled
-def _rise(weights: Numbers, pairs: Symbols, keys: Numbers, at: int) -> None:
-    """Move the entry at `at` of a heap up to its place."""
-    while at > 0:
-        above = (at - 1) >> 1
-        if not _before(weights, pairs, keys, at, above):
-            return
-        weights[at], weights[above] = weights[above], weights[at]
-        pairs[at], pairs[above] = pairs[above], pairs[at]
-        at = above
+def _rise(pairs: _Pairs, at: int) -> None:
+    """Move an entry of the heap up to its place."""
+    while at > 0 and _before(pairs, at, (at - 1) >> 1):
+        _swap(pairs, at, (at - 1) >> 1)
+        at = (at - 1) >> 1
 
 
 @compiled
-def _sink(weights: Numbers, pairs: Symbols, keys: Numbers, size: int, at: int) -> None:
-    """Move the entry at `at` of a heap of `size` entries down to its place."""
+def _sink(pairs: _Pairs, at: int) -> None:
+    """Move an entry of the heap down to its place."""
     while True:
         best = at
-        for below in range(2 * at + 1, min(2 * at + 3, size)):
-            if _before(weights, pairs, keys, below, best):
+        for below in range(2 * at + 1, min(2 * at + 3, pairs.sizes[1])):
+            if _before(pairs, below, best):
                 best = below
         if best == at:
             return
-        weights[at], weights[best] = weights[best], weights[at]
-        pairs[at], pairs[best] = pairs[best], pairs[at]
+        _swap(pairs, at, best)
         at = best
 
 
 @compiled
-def _heaviest_of(
-    symbols: Symbols,
-    starts: Numbers,
-    lengths: Symbols,
-    weights: Numbers,
-    first: int,
-    last: int,
-    slots: Symbols,
-    keys: Numbers,
-    pair_weights: Numbers,
-    sums: Numbers,
-) -> int:
+def _byte_pairs(text: _Text) -> _Pairs:
+    """The pairs of bytes, with their weights and rows."""
+    plain = BYTES * BYTES
+    sums, places, seen = np.zeros(plain, np.int64), np.zeros(plain + 1, np.int64), np.full(plain, -1, np.int32)
+    for row in range(len(text.lengths)):
+        for at in range(text.starts[row], text.starts[row + 1] - 1):
+            pair = text.symbols[at] << 8 | text.symbols[at + 1]
+            sums[pair] += text.weights[row]
+            places[pair + 1] += seen[pair] != row
+            seen[pair] = row
+    places = np.cumsum(places)
+    lists, filled = np.empty(places[plain], np.int32), places[:plain].copy()
+    seen[:] = -1
+    for row in range(len(text.lengths)):
+        for at in range(text.starts[row], text.starts[row + 1] - 1):
+            pair = text.symbols[at] << 8 | text.symbols[at + 1]
+            if seen[pair] != row:
+                seen[pair] = row
+                lists[filled[pair]] = row
+                filled[pair] += 1
+    there = np.flatnonzero(filled > places[:plain])
+    number = len(there)
+    keys = (there >> 8) << 32 | (there & 255)
+    found = _Pairs(
+        keys,
+        sums[there],
+        places[there],
+        (filled[there] - places[there]).astype(np.int32),
+        _rehashed(keys, number, 1 << 18),
+        sums[there],
+        np.arange(number).astype(np.int32),
+        lists,
+        np.array([number, number, len(lists)]),
+    )
+    for at in range(number // 2, -1, -1):
+        _sink(found, at)
+    return found
+
+
+@compiled
+def _heaviest(pairs: _Pairs) -> Any:
+    """The pair that weighs most, or -1."""
+    while pairs.sizes[1]:
+        top = pairs.heap_pairs[0]
+        if pairs.weights[top] == pairs.heap_weights[0]:
+            return top if pairs.weights[top] > 0 else -1
+        pairs.heap_weights[0] = pairs.weights[top]
+        _sink(pairs, 0)
+    return -1
+
+
+@compiled
+def _heaviest_of(text: _Text, pairs: _Pairs, first: int, last: int, sums: Numbers) -> Any:
     """The pair that weighs most in rows `first` to `last`, or -1; `sums` is scratch space that holds zeros."""
     best, heaviest = -1, np.int64(0)
     for row in range(first, last):
-        for at in range(starts[row], starts[row] + lengths[row] - 1):
-            pair = slots[_place(slots, keys, np.int64(symbols[at]) << 32 | np.int64(symbols[at + 1]))]
-            if pair >= 0 and pair_weights[pair] > 0:
-                sums[pair] += weights[row]
-                if sums[pair] > heaviest or (sums[pair] == heaviest and best >= 0 and keys[pair] < keys[best]):
+        for at in range(text.starts[row], text.starts[row] + text.lengths[row] - 1):
+            pair = _find(pairs, text.symbols[at], text.symbols[at + 1])
+            if pair >= 0 and pairs.weights[pair] > 0:
+                sums[pair] += text.weights[row]
+                if sums[pair] > heaviest or (sums[pair] == heaviest and pairs.keys[pair] < pairs.keys[best]):
                     best, heaviest = pair, sums[pair]
     for row in range(first, last):
-        for at in range(starts[row], starts[row] + lengths[row] - 1):
-            pair = slots[_place(slots, keys, np.int64(symbols[at]) << 32 | np.int64(symbols[at + 1]))]
+        for at in range(text.starts[row], text.starts[row] + text.lengths[row] - 1):
+            pair = _find(pairs, text.symbols[at], text.symbols[at + 1])
             if pair >= 0:
                 sums[pair] = 0
     return best
 
 
 @compiled
-def _dearest(costs: Numbers, turned: NDArray[np.float64], firsts: Numbers, favoured: Numbers, choice: int) -> int:
+def _dearest(costs: Numbers, turned: NDArray[np.float64], firsts: Numbers, barred: Numbers, choice: int) -> int:
     """The group with the highest cost that has rows and may be favoured again, or -1."""
     best = -1
     for group in range(len(costs)):
-        if firsts[group + 1] > firsts[group] and favoured[group] <= choice:
-            if best < 0 or costs[group] * turned[group] > costs[best] * turned[best]:
-                best = group
+        allowed = firsts[group + 1] > firsts[group] and barred[group] <= choice
+        if allowed and (best < 0 or costs[group] * turned[group] > costs[best] * turned[best]):
+            best = group
     return best
 
 
 @compiled
-def _learn(
-    data: Bytes,
-    sizes: Numbers,
-    weights: Numbers,
-    measured: NDArray[np.int32],
-    groups: NDArray[np.int16],
-    forced: Symbols,
-    number: int,
-    floor: int,
-    share: float,
-    window: int,
-    turned: NDArray[np.float64],
-) -> tuple[Symbols, Numbers, Numbers]:
-    # Every row's symbols lie in its own stretch of `symbols`, which shortens as they are merged.
-    rows = len(sizes)
-    symbols = data.astype(np.int32)
-    starts = np.zeros(rows + 1, np.int64)
-    starts[1:] = np.cumsum(sizes)
-    lengths = sizes.astype(np.int32)
-    costs = np.zeros(len(turned), np.int64)
-    firsts = np.zeros(len(turned) + 1, np.int64)
-    for row in range(rows):
-        costs[groups[row]] += np.int64(measured[row]) * lengths[row]
-        if weights[row] > 0:
-            firsts[groups[row] + 1] = row + 1
-    for group in range(len(turned)):
-        firsts[group + 1] = max(firsts[group + 1], firsts[group])
+def _is_new(known: _Known, left: int, right: int, new: int) -> bool:
+    """Whether no symbol has these bytes yet; if so, they are those of `new` from now on."""
+    code = known.hashes[left] * known.factors[right] + known.hashes[right]
+    mask = np.uint64(len(known.slots) - 1)
+    place = (code ^ (code >> _SHIFT)) & mask
+    while known.slots[place] != 0:
+        if known.slots[place] == code:
+            return False
+        place = (place + np.uint64(1)) & mask
+    known.slots[place] = code
+    known.hashes[new], known.factors[new] = code, known.factors[left] * known.factors[right]
+    return True
 
-    # The pairs of bytes: weight, and the list of rows.
-    plain = BYTES * BYTES
-    sums, places, seen = np.zeros(plain, np.int64), np.zeros(plain + 1, np.int64), np.full(plain, -1, np.int32)
-    for row in range(rows):
-        for at in range(starts[row], starts[row + 1] - 1):
-            pair = symbols[at] << 8 | symbols[at + 1]
-            sums[pair] += weights[row]
-            if seen[pair] != row:
-                seen[pair] = row
-                places[pair + 1] += 1
-    places = np.cumsum(places)
-    lists = np.empty(places[plain], np.int32)
-    filled = places[:plain].copy()
-    seen[:] = -1
-    for row in range(rows):
-        for at in range(starts[row], starts[row + 1] - 1):
-            pair = symbols[at] << 8 | symbols[at + 1]
-            if seen[pair] != row:
-                seen[pair] = row
-                lists[filled[pair]] = row
-                filled[pair] += 1
-    listed = places[plain]
 
-    pairs = 0
-    keys, pair_weights = np.empty(plain, np.int64), np.empty(plain, np.int64)
-    list_starts, list_sizes = np.empty(plain, np.int64), np.empty(plain, np.int32)
-    heap_weights, heap_pairs = np.empty(plain, np.int64), np.empty(plain, np.int32)
-    for pair in range(plain):
-        if filled[pair] > places[pair]:
-            keys[pairs] = np.int64(pair >> 8) << 32 | np.int64(pair & 255)
-            pair_weights[pairs] = sums[pair]
-            list_starts[pairs], list_sizes[pairs] = places[pair], filled[pair] - places[pair]
-            heap_weights[pairs], heap_pairs[pairs] = sums[pair], pairs
-            pairs += 1
-    slots = _rehashed(keys, pairs, 1 << 18)
-    heaped = pairs
-    for at in range(heaped // 2, -1, -1):
-        _sink(heap_weights, heap_pairs, keys, heaped, at)
+@inlined
+def _lighten(pairs: _Pairs, left: Any, right: Any, weight: Any) -> None:
+    pair = _find(pairs, left, right)
+    if pair >= 0:
+        pairs.weights[pair] -= weight
 
-    # New pairs of a step, by their other symbol: first those in which it stands left, then those in which it stands right.
-    most = BYTES + number
-    new_weights, new_sizes = np.zeros(2 * most, np.int64), np.zeros(2 * most, np.int32)
-    last_row, list_of = np.full(2 * most, -1, np.int32), np.full(2 * most, -1, np.int64)
-    touched = np.empty(2 * most, np.int32)
-    event_codes, event_rows = np.empty(1 << 16, np.int32), np.empty(1 << 16, np.int32)
 
+@compiled
+def _merge_row(
+    text: _Text, pairs: _Pairs, fresh: _New, events: _Events, noted: int, row: int, left: int, right: int, new: int
+) -> int:
+    """Merge a pair in a row, and note the pairs that come about; returns how many are noted."""
+    symbols, weight, half = text.symbols, text.weights[row], len(fresh.last) // 2
+    start = text.starts[row]
+    end = start + text.lengths[row]
+    at = to = start
+    while at < end:
+        if symbols[at] != left or at + 1 == end or symbols[at + 1] != right:
+            symbols[to] = symbols[at]
+            to, at = to + 1, at + 1
+            continue
+        if to > start:
+            before = symbols[to - 1]
+            _lighten(pairs, right if before == new else before, left, weight)
+            events.codes[noted], events.rows[noted] = before, row
+            fresh.weights[before] += weight
+            noted += 1
+        at += 2
+        if at < end and not (symbols[at] == left and at + 1 < end and symbols[at + 1] == right):
+            after = symbols[at]
+            _lighten(pairs, right, after, weight)
+            events.codes[noted], events.rows[noted] = half + after, row
+            fresh.weights[half + after] += weight
+            noted += 1
+        symbols[to] = new
+        to += 1
+    text.costs[text.groups[row]] -= np.int64(text.measured[row]) * (end - to)
+    text.lengths[row] = to - start
+    return noted
+
+
+@compiled
+def _roomier(pairs: _Pairs, more: int) -> _Pairs:
+    """The pairs with room for `more`."""
+    number, heaped, _ = pairs.sizes
+    slots = pairs.slots
+    if 2 * (number + more) > len(slots):
+        slots = _rehashed(pairs.keys, number, 4 * len(slots))
+    return _Pairs(
+        _longer(pairs.keys, number + more),
+        _longer(pairs.weights, number + more),
+        _longer(pairs.list_starts, number + more),
+        _longer(pairs.list_sizes, number + more),
+        slots,
+        _longer(pairs.heap_weights, heaped + more),
+        _longer(pairs.heap_pairs, heaped + more),
+        pairs.lists,
+        pairs.sizes,
+    )
+
+
+@compiled
+def _touched(fresh: _New, events: _Events, noted: int) -> int:
+    """Count the rows of each new pair, and list the pairs; returns how many there are."""
+    touches = 0
+    for event in range(noted):
+        code = events.codes[event]
+        if fresh.rows[code] == 0:
+            fresh.touched[touches] = code
+            touches += 1
+        fresh.rows[code] += fresh.last[code] != events.rows[event]
+        fresh.last[code] = events.rows[event]
+    return touches
+
+
+@compiled
+def _keep(pairs: _Pairs, fresh: _New, touches: int, floor: int, new: int) -> None:
+    """Give the new pairs that weigh at least `floor` a number, a place in the heap, and room for their rows."""
+    half, sizes = len(fresh.last) // 2, pairs.sizes
+    for touch in range(touches):
+        code = fresh.touched[touch]
+        fresh.last[code] = -1
+        if fresh.weights[code] < floor:
+            continue
+        key = _key(code, new) if code < half else _key(new, code - half)
+        pair = sizes[0]
+        pairs.keys[pair], pairs.weights[pair] = key, fresh.weights[code]
+        pairs.list_starts[pair], pairs.list_sizes[pair] = sizes[2], 0
+        pairs.slots[_place(pairs.slots, pairs.keys, key)] = pair
+        pairs.heap_weights[sizes[1]], pairs.heap_pairs[sizes[1]] = fresh.weights[code], pair
+        _rise(pairs, sizes[1])
+        fresh.pairs[code] = pair
+        sizes[0], sizes[1], sizes[2] = pair + 1, sizes[1] + 1, sizes[2] + fresh.rows[code]
+
+
+@compiled
+def _fill(pairs: _Pairs, fresh: _New, events: _Events, noted: int, touches: int) -> None:
+    """Write the rows of the new pairs, and make room for the next step's."""
+    for event in range(noted):
+        code, row = events.codes[event], events.rows[event]
+        pair = fresh.pairs[code]
+        if pair >= 0 and fresh.last[code] != row:
+            fresh.last[code] = row
+            pairs.lists[pairs.list_starts[pair] + pairs.list_sizes[pair]] = row
+            pairs.list_sizes[pair] += 1
+    for touch in range(touches):
+        code = fresh.touched[touch]
+        fresh.weights[code], fresh.rows[code], fresh.last[code], fresh.pairs[code] = 0, 0, -1, -1
+
+
+@compiled
+def _merge(
+    text: _Text, pairs: _Pairs, fresh: _New, events: _Events, best: np.int64, new: int, floor: int
+) -> tuple[_Pairs, _Events]:
+    """Make a pair the symbol `new` wherever it stands; new pairs under `floor` are not kept."""
+    left, right = pairs.keys[best] >> 32, pairs.keys[best] & 0xFFFFFFFF
+    begin, noted = pairs.list_starts[best], 0
+    for entry in range(begin, begin + pairs.list_sizes[best]):
+        row = pairs.lists[entry]
+        room = noted + 2 * text.lengths[row]
+        events = _Events(_longer(events.codes, room), _longer(events.rows, room))
+        noted = _merge_row(text, pairs, fresh, events, noted, row, left, right, new)
+    pairs.weights[best] = 0
+    touches = _touched(fresh, events, noted)
+    pairs = _roomier(pairs, touches)
+    _keep(pairs, fresh, touches, floor, new)
+    pairs = _with_lists(pairs, _longer(pairs.lists, pairs.sizes[2]))
+    _fill(pairs, fresh, events, noted, touches)
+    return pairs, events
+
+
+@inlined
+def _with_lists(pairs: _Pairs, lists: Symbols) -> _Pairs:
+    return _Pairs(
+        pairs.keys,
+        pairs.weights,
+        pairs.list_starts,
+        pairs.list_sizes,
+        pairs.slots,
+        pairs.heap_weights,
+        pairs.heap_pairs,
+        lists,
+        pairs.sizes,
+    )
+
+
+@compiled
+def _scratch(most: int) -> tuple[_New, _Events, _Known]:
+    """Room for the pairs of a step and the bytes of `most` symbols."""
     hashes, factors = np.empty(most, np.uint64), np.empty(most, np.uint64)
     for symbol in range(BYTES):
         hashes[symbol], factors[symbol] = np.uint64(symbol + 1), _PRIME
-    known = np.zeros(1 << int(np.ceil(np.log2(4 * most))), np.uint64)
-    favoured, choices, owed = np.zeros(len(turned), np.int64), 0, 0.0
-    scratch = np.zeros(0, np.int64)
+    twice = 2 * most
+    fresh = _New(
+        np.zeros(twice, np.int64),
+        np.zeros(twice, np.int32),
+        np.full(twice, -1, np.int32),
+        np.full(twice, -1, np.int32),
+        np.empty(twice, np.int32),
+    )
+    known = _Known(hashes, factors, np.zeros(1 << int(np.ceil(np.log2(4 * most))), np.uint64))
+    return fresh, _Events(np.empty(1 << 16, np.int32), np.empty(1 << 16, np.int32)), known
 
-    merges, chosen = np.empty((number, 2), np.int32), np.empty(number, np.int64)
+
+@compiled
+def _loop(
+    text: _Text,
+    pairs: _Pairs,
+    firsts: Numbers,
+    merges: Symbols,
+    chosen: Numbers,
+    forced: Symbols,
+    floor: int,
+    turned: NDArray[np.float64],
+    share: float,
+    window: int,
+) -> int:
+    """Write merges and their weights until the arrays are full or no pair is left; returns how many there are."""
+    fresh, events, known = _scratch(BYTES + len(merges))
+    barred, choices, owed = np.zeros(len(turned), np.int64), 0, 0.0
+    sums = np.zeros(1, np.int64)
     made = 0
-    while made < number:
-        # Choose a pair.
-        best = -1
-        key = np.int64(-1)
+    while made < len(merges):
+        best = np.int64(-1)
         if made < len(forced):
-            key = np.int64(forced[made, 0]) << 32 | np.int64(forced[made, 1])
-            best = slots[_place(slots, keys, key)]
+            merges[made] = forced[made]
+            best = np.int64(_find(pairs, forced[made, 0], forced[made, 1]))
         else:
             owed += share
             if owed >= 1.0:
-                owed -= 1.0
-                group = _dearest(costs, turned, firsts, favoured, choices)
+                group = _dearest(text.costs, turned, firsts, barred, choices)
+                owed, choices = owed - 1.0, choices + 1
                 if group >= 0:
-                    if len(scratch) < len(keys):
-                        scratch = np.zeros(len(keys), np.int64)
-                    best = _heaviest_of(
-                        symbols, starts, lengths, weights, firsts[group], firsts[group + 1], slots, keys, pair_weights,
-                        scratch,
-                    )  # fmt: skip
-                    choices += 1
-                    favoured[group] = choices + window
-            while best < 0 and heaped:
-                top = heap_pairs[0]
-                if pair_weights[top] == heap_weights[0]:
-                    best = top
-                else:
-                    heap_weights[0] = pair_weights[top]
-                    _sink(heap_weights, heap_pairs, keys, heaped, 0)
-            if best < 0 or pair_weights[best] <= 0 or (pair_weights[best] < floor and floor > 1):
-                break
-            key = keys[best]
-        left, right = np.int32(key >> 32), np.int32(key & 0xFFFFFFFF)
-
-        # The same bytes are never two symbols.
-        code = hashes[left] * factors[right] + hashes[right]
-        place = np.uint64(code * _ODD >> np.uint64(20)) & np.uint64(len(known) - 1)
-        while known[place] != 0 and known[place] != code:
-            place = (place + np.uint64(1)) & np.uint64(len(known) - 1)
-        if known[place] == code:
-            pair_weights[best] = 0
+                    barred[group] = choices + window
+                    if len(sums) < len(pairs.keys):
+                        sums = np.zeros(len(pairs.keys), np.int64)
+                    best = np.int64(_heaviest_of(text, pairs, firsts[group], firsts[group + 1], sums))
+            if best < 0:
+                best = np.int64(_heaviest(pairs))
+                if best < 0 or pairs.weights[best] < floor:
+                    break
+            merges[made, 0], merges[made, 1] = pairs.keys[best] >> 32, pairs.keys[best] & 0xFFFFFFFF
+        new = BYTES + made
+        if not _is_new(known, merges[made, 0], merges[made, 1], new) and made >= len(forced):
+            pairs.weights[best] = 0
             continue
-        known[place] = code
-        new = np.int32(BYTES + made)
-        hashes[new], factors[new] = code, factors[left] * factors[right]
-        merges[made, 0], merges[made, 1] = left, right
-        chosen[made] = pair_weights[best] if best >= 0 else 0
+        chosen[made] = pairs.weights[best] if best >= 0 else 0
         made += 1
-        if best < 0:
-            continue
-
-        # Merge it in the rows of its list, and note the pairs that come about.
-        touches = events = 0
-        begin, size = list_starts[best], list_sizes[best]
-        for entry in range(begin, begin + size):
-            row = lists[entry]
-            weight = weights[row]
-            start, length = starts[row], lengths[row]
-            end = start + length
-            at = to = start
-            event_codes = _longer(event_codes, events + 2 * length)
-            event_rows = _longer(event_rows, events + 2 * length)
-            while at < end:
-                if symbols[at] != left or at + 1 >= end or symbols[at + 1] != right:
-                    symbols[to] = symbols[at]
-                    to, at = to + 1, at + 1
-                    continue
-                if to > start:
-                    before = symbols[to - 1]
-                    old = slots[
-                        _place(slots, keys, np.int64(right if before == new else before) << 32 | np.int64(left))
-                    ]
-                    if old >= 0:
-                        pair_weights[old] -= weight
-                    event_codes[events], event_rows[events] = before, row
-                    new_weights[before] += weight
-                    events += 1
-                at += 2
-                if at < end and not (symbols[at] == left and at + 1 < end and symbols[at + 1] == right):
-                    after = symbols[at]
-                    old = slots[_place(slots, keys, np.int64(right) << 32 | np.int64(after))]
-                    if old >= 0:
-                        pair_weights[old] -= weight
-                    event_codes[events], event_rows[events] = most + after, row
-                    new_weights[most + after] += weight
-                    events += 1
-                symbols[to] = new
-                to += 1
-            costs[groups[row]] -= np.int64(measured[row]) * (end - to)
-            lengths[row] = to - start
-        pair_weights[best] = 0
-
-        # Lists for the new pairs that are heavy enough.
-        for event in range(events):
-            other, row = event_codes[event], event_rows[event]
-            if new_sizes[other] == 0:
-                touched[touches] = other
-                touches += 1
-            if last_row[other] != row:
-                last_row[other] = row
-                new_sizes[other] += 1
-        least = floor if made >= len(forced) else 1
-        for touch in range(touches):
-            other = touched[touch]
-            if new_weights[other] >= least:
-                if pairs == len(keys):
-                    keys, pair_weights = _longer(keys, pairs + 1), _longer(pair_weights, pairs + 1)
-                    list_starts, list_sizes = _longer(list_starts, pairs + 1), _longer(list_sizes, pairs + 1)
-                if heaped == len(heap_pairs):
-                    heap_weights, heap_pairs = _longer(heap_weights, heaped + 1), _longer(heap_pairs, heaped + 1)
-                if 2 * pairs > len(slots):
-                    slots = _rehashed(keys, pairs, 4 * len(slots))
-                if other < most:
-                    key = np.int64(other) << 32 | np.int64(new)
-                else:
-                    key = np.int64(new) << 32 | np.int64(other - most)
-                keys[pairs], pair_weights[pairs] = key, new_weights[other]
-                list_starts[pairs], list_sizes[pairs] = listed, 0
-                slots[_place(slots, keys, key)] = pairs
-                heap_weights[heaped], heap_pairs[heaped] = new_weights[other], pairs
-                heaped += 1
-                _rise(heap_weights, heap_pairs, keys, heaped - 1)
-                list_of[other] = pairs
-                listed += new_sizes[other]
-                pairs += 1
-            last_row[other] = -1
-        lists = _longer(lists, listed)
-        for event in range(events):
-            other, row = event_codes[event], event_rows[event]
-            if list_of[other] >= 0 and last_row[other] != row:
-                last_row[other] = row
-                lists[list_starts[list_of[other]] + list_sizes[list_of[other]]] = row
-                list_sizes[list_of[other]] += 1
-        for touch in range(touches):
-            other = touched[touch]
-            new_weights[other], new_sizes[other], last_row[other], list_of[other] = 0, 0, -1, -1
-    return merges[:made].copy(), chosen[:made].copy(), costs
+        if best >= 0:
+            pairs, events = _merge(text, pairs, fresh, events, best, new, floor if made >= len(forced) else 1)
+    return made
