@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from openeurollm.cli.frame import print_json, print_table
-from openeurollm.engine import Job, Site, crew, slurm
+from openeurollm.engine import Job, Site, crew, slurm, survey
 from openeurollm.engine.slurm import ACTIVE as ACTIVE
 from openeurollm.errors import BadInput, Failure
 from openeurollm.ledger import FOLDERS, RunFolder, write_json, write_text
@@ -72,6 +72,8 @@ def submit(
         slurm.check(job)
     if not slurm.available():
         raise BadInput("no Slurm on this machine; log in to the cluster, or use --on laptop")
+    for site in {job.site.name: job.site for job in jobs}.values():
+        _agrees(site)
     scripts = [slurm.script(job, folder.path) for job in jobs]
     with folder.locked():
         idle(folder)
@@ -84,7 +86,7 @@ def submit(
             folder.reopen(name)
         for name in FOLDERS:
             crew.forgive(folder.work(name))
-        numbers = slurm.submit(scripts)
+        numbers = slurm.submit(jobs, scripts)
         noted = [
             {
                 "id": number,
@@ -97,6 +99,17 @@ def submit(
         ]
         write_json(_file(folder), {"jobs": noted})
     return noted
+
+
+def _agrees(site: Site) -> None:
+    """Raises `BadInput` where a profile promises what the cluster does not give."""
+    for finding in survey.check(site):
+        if finding.verdict == "differs" and finding.fact in _LIMITS:
+            said = f"`{finding.fact}` is {finding.profile} in the profile, but {finding.found} here"
+            raise BadInput(f"{site.name}: {said}; {finding.advice}")
+
+
+_LIMITS = ("partition", "walltime", "max_nodes", "max_array", "account", "qos")
 
 
 def _confirm(hours: float, limit: float) -> None:

@@ -110,8 +110,8 @@ class Crew(Engine):
     def map(self, title: str, function: Function[Item], items: Sequence[Item]) -> None:
         """Publish the items as a pass, work on it with whoever is there, and return when all of it is done.
 
-        The function must stand in a stage's room and take one annotated parameter, a dataclass of plain values (no sets, whose
-        order is by chance).
+        The function must stand in a stage's room and take one annotated parameter, a dataclass of plain values (no
+        sets, whose order is by chance).
         """
         if not items:
             return

@@ -105,18 +105,18 @@ def _shell(name: str) -> str:
     return Path(__file__).with_name(f"{name}.sh").read_text("utf-8")
 
 
-def submit(scripts: Sequence[str]) -> list[int]:
+def submit(jobs: Sequence[Job], scripts: Sequence[str]) -> list[int]:
     """Submit jobs of which each begins when the one before it has ended, however; returns their numbers.
 
     Slurm is asked about all of them before the first is submitted. Raises `BadInput` where it refuses one.
     """
-    for text in scripts:
-        _ask("sbatch", "--test-only", given=text)
+    for job, text in zip(jobs, scripts, strict=True):
+        _ask(job, "--test-only", given=text)
     found: list[int] = []
     try:
-        for text in scripts:
+        for job, text in zip(jobs, scripts, strict=True):
             after = [f"--dependency=afterany:{found[-1]}"] if found else []
-            found.append(int(_ask("sbatch", "--parsable", *after, given=text).split(";")[0]))
+            found.append(int(_ask(job, "--parsable", *after, given=text).split(";")[0]))
     except BaseException:
         cancel(found)
         raise
@@ -154,10 +154,12 @@ def available() -> bool:
     return shutil.which("sbatch") is not None
 
 
-def _ask(*command: str, given: str | None = None) -> str:
-    told = _run(*command, given=given)
+def _ask(job: Job, *options: str, given: str) -> str:
+    told = _run("sbatch", *options, given=given)
     if told.returncode:
-        raise BadInput(f"Slurm refuses: {_last(told.stderr) or f'{command[0]} ended with {told.returncode}'}")
+        site = job.site
+        what = f"partition {site.partition}, account {site.account or 'none'}, {job.nodes} nodes, {job.walltime}"
+        raise BadInput(f"Slurm refuses {job.name} ({what}): {_last(told.stderr) or f'status {told.returncode}'}")
     return told.stdout.strip()
 
 
