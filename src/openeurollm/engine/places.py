@@ -194,7 +194,8 @@ class Remote:
 
     def finish(self, names: Sequence[str]) -> None:
         """Rename, file by file."""
-        move = 'for f do mkdir -p -- "../${f%/*}" && mv -f -T -- "$f" "../$f" || exit 1; done'
+        make = '[ "${f%/*}" = "$d" ] || { d=${f%/*}; mkdir -p -- "../$d" || exit 1; }'
+        move = f'd=; for f do {make}; mv -f -T -- "$f" "../$f" || exit 1; done'
         each = f"[ ! -d {STAGING} ] || (cd {STAGING} && xargs -0 -r sh -c {shlex.quote(move)} sh)"
         list(self._ask(f'cd -- "$1" && {each} && rm -rf {STAGING}', "", [f"./{name}" for name in names]))
 
