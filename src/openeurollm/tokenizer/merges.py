@@ -203,9 +203,9 @@ def _place(slots: Symbols, keys: Numbers, key: np.int64) -> np.int64:
 
 
 @inlined
-def _find(pairs: _Pairs, left: Any, right: Any) -> Any:
+def _find(slots: Symbols, keys: Numbers, left: Any, right: Any) -> Any:
     """The number of a pair, or -1."""
-    return pairs.slots[_place(pairs.slots, pairs.keys, _key(left, right))]
+    return slots[_place(slots, keys, _key(left, right))]
 
 
 @compiled
@@ -227,15 +227,14 @@ def _rehashed(keys: Numbers, number: int, size: int) -> Symbols:
 
 
 @inlined
-def _before(pairs: _Pairs, one: int, other: int) -> Any:
-    if pairs.heap_weights[one] != pairs.heap_weights[other]:
-        return pairs.heap_weights[one] > pairs.heap_weights[other]
-    return pairs.keys[pairs.heap_pairs[one]] < pairs.keys[pairs.heap_pairs[other]]
+def _before(weights: Numbers, numbers: Symbols, keys: Numbers, one: int, other: int) -> Any:
+    if weights[one] != weights[other]:
+        return weights[one] > weights[other]
+    return keys[numbers[one]] < keys[numbers[other]]
 
 
 @inlined
-def _swap(pairs: _Pairs, one: int, other: int) -> None:
-    weights, numbers = pairs.heap_weights, pairs.heap_pairs
+def _swap(weights: Numbers, numbers: Symbols, one: int, other: int) -> None:
     weights[one], weights[other] = weights[other], weights[one]
     numbers[one], numbers[other] = numbers[other], numbers[one]
 
@@ -243,22 +242,24 @@ def _swap(pairs: _Pairs, one: int, other: int) -> None:
 @compiled
 def _rise(pairs: _Pairs, at: int) -> None:
     """Move an entry of the heap up to its place."""
-    while at > 0 and _before(pairs, at, (at - 1) >> 1):
-        _swap(pairs, at, (at - 1) >> 1)
+    weights, numbers, keys = pairs.heap_weights, pairs.heap_pairs, pairs.keys
+    while at > 0 and _before(weights, numbers, keys, at, (at - 1) >> 1):
+        _swap(weights, numbers, at, (at - 1) >> 1)
         at = (at - 1) >> 1
 
 
 @compiled
 def _sink(pairs: _Pairs, at: int) -> None:
     """Move an entry of the heap down to its place."""
+    weights, numbers, keys, size = pairs.heap_weights, pairs.heap_pairs, pairs.keys, pairs.sizes[1]
     while True:
         best = at
-        for below in range(2 * at + 1, min(2 * at + 3, pairs.sizes[1])):
-            if _before(pairs, below, best):
+        for below in range(2 * at + 1, min(2 * at + 3, size)):
+            if _before(weights, numbers, keys, below, best):
                 best = below
         if best == at:
             return
-        _swap(pairs, at, best)
+        _swap(weights, numbers, at, best)
         at = best
 
 
@@ -317,17 +318,19 @@ def _heaviest(pairs: _Pairs) -> Any:
 @compiled
 def _heaviest_of(text: _Text, pairs: _Pairs, first: int, last: int, sums: Numbers) -> Any:
     """The pair that weighs most in rows `first` to `last`, or -1; `sums` is scratch space that holds zeros."""
+    symbols, starts, lengths = text.symbols, text.starts, text.lengths
+    slots, keys, weights = pairs.slots, pairs.keys, pairs.weights
     best, heaviest = -1, np.int64(0)
     for row in range(first, last):
-        for at in range(text.starts[row], text.starts[row] + text.lengths[row] - 1):
-            pair = _find(pairs, text.symbols[at], text.symbols[at + 1])
-            if pair >= 0 and pairs.weights[pair] > 0:
+        for at in range(starts[row], starts[row] + lengths[row] - 1):
+            pair = _find(slots, keys, symbols[at], symbols[at + 1])
+            if pair >= 0 and weights[pair] > 0:
                 sums[pair] += text.weights[row]
-                if sums[pair] > heaviest or (sums[pair] == heaviest and pairs.keys[pair] < pairs.keys[best]):
+                if sums[pair] > heaviest or (sums[pair] == heaviest and keys[pair] < keys[best]):
                     best, heaviest = pair, sums[pair]
     for row in range(first, last):
-        for at in range(text.starts[row], text.starts[row] + text.lengths[row] - 1):
-            pair = _find(pairs, text.symbols[at], text.symbols[at + 1])
+        for at in range(starts[row], starts[row] + lengths[row] - 1):
+            pair = _find(slots, keys, symbols[at], symbols[at + 1])
             if pair >= 0:
                 sums[pair] = 0
     return best
@@ -359,44 +362,43 @@ def _is_new(known: _Known, left: int, right: int, new: int) -> bool:
     return True
 
 
-@inlined
-def _lighten(pairs: _Pairs, left: Any, right: Any, weight: Any) -> None:
-    pair = _find(pairs, left, right)
-    if pair >= 0:
-        pairs.weights[pair] -= weight
-
-
 @compiled
-def _merge_row(
-    text: _Text, pairs: _Pairs, fresh: _New, events: _Events, noted: int, row: int, left: int, right: int, new: int
-) -> int:
-    """Merge a pair in a row, and note the pairs that come about; returns how many are noted."""
-    symbols, weight, half = text.symbols, text.weights[row], len(fresh.last) // 2
-    start = text.starts[row]
-    end = start + text.lengths[row]
-    at = to = start
-    while at < end:
-        if symbols[at] != left or at + 1 == end or symbols[at + 1] != right:
-            symbols[to] = symbols[at]
-            to, at = to + 1, at + 1
-            continue
-        if to > start:
-            before = symbols[to - 1]
-            _lighten(pairs, right if before == new else before, left, weight)
-            events.codes[noted], events.rows[noted] = before, row
-            fresh.weights[before] += weight
-            noted += 1
-        at += 2
-        if at < end and not (symbols[at] == left and at + 1 < end and symbols[at + 1] == right):
-            after = symbols[at]
-            _lighten(pairs, right, after, weight)
-            events.codes[noted], events.rows[noted] = half + after, row
-            fresh.weights[half + after] += weight
-            noted += 1
-        symbols[to] = new
-        to += 1
-    text.costs[text.groups[row]] -= np.int64(text.measured[row]) * (end - to)
-    text.lengths[row] = to - start
+def _merge_rows(text: _Text, pairs: _Pairs, fresh: _New, events: _Events, best: np.int64, new: int) -> int:
+    """Merge a pair in its rows, and note the pairs that come about; returns how many are noted."""
+    symbols, starts, lengths, row_weights = text.symbols, text.starts, text.lengths, text.weights
+    slots, keys, weights = pairs.slots, pairs.keys, pairs.weights
+    codes, rows, fresh_weights, half = events.codes, events.rows, fresh.weights, len(fresh.last) // 2
+    left, right = keys[best] >> 32, keys[best] & 0xFFFFFFFF
+    noted, begin = 0, pairs.list_starts[best]
+    for row in pairs.lists[begin : begin + pairs.list_sizes[best]]:
+        weight, at = row_weights[row], starts[row]
+        to, end = at, at + lengths[row]
+        while at < end:
+            if symbols[at] != left or at + 1 == end or symbols[at + 1] != right:
+                symbols[to] = symbols[at]
+                to, at = to + 1, at + 1
+                continue
+            if to > starts[row]:
+                before = symbols[to - 1]
+                pair = _find(slots, keys, right if before == new else before, left)
+                if pair >= 0:
+                    weights[pair] -= weight
+                codes[noted], rows[noted] = before, row
+                fresh_weights[before] += weight
+                noted += 1
+            at += 2
+            if at < end and not (symbols[at] == left and at + 1 < end and symbols[at + 1] == right):
+                after = symbols[at]
+                pair = _find(slots, keys, right, after)
+                if pair >= 0:
+                    weights[pair] -= weight
+                codes[noted], rows[noted] = half + after, row
+                fresh_weights[half + after] += weight
+                noted += 1
+            symbols[to] = new
+            to += 1
+        text.costs[text.groups[row]] -= np.int64(text.measured[row]) * (end - to)
+        lengths[row] = to - starts[row]
     return noted
 
 
@@ -474,13 +476,11 @@ def _merge(
     text: _Text, pairs: _Pairs, fresh: _New, events: _Events, best: np.int64, new: int, floor: int
 ) -> tuple[_Pairs, _Events]:
     """Make a pair the symbol `new` wherever it stands; new pairs under `floor` are not kept."""
-    left, right = pairs.keys[best] >> 32, pairs.keys[best] & 0xFFFFFFFF
-    begin, noted = pairs.list_starts[best], 0
-    for entry in range(begin, begin + pairs.list_sizes[best]):
-        row = pairs.lists[entry]
-        room = noted + 2 * text.lengths[row]
-        events = _Events(_longer(events.codes, room), _longer(events.rows, room))
-        noted = _merge_row(text, pairs, fresh, events, noted, row, left, right, new)
+    begin, room = pairs.list_starts[best], 0
+    for row in pairs.lists[begin : begin + pairs.list_sizes[best]]:
+        room += text.lengths[row]  # a merge takes two symbols and brings two pairs at most
+    events = _Events(_longer(events.codes, room), _longer(events.rows, room))
+    noted = _merge_rows(text, pairs, fresh, events, best, new)
     pairs.weights[best] = 0
     touches = _touched(fresh, events, noted)
     pairs = _roomier(pairs, touches)
@@ -545,7 +545,7 @@ def _loop(
         best = np.int64(-1)
         if made < len(forced):
             merges[made] = forced[made]
-            best = np.int64(_find(pairs, forced[made, 0], forced[made, 1]))
+            best = np.int64(_find(pairs.slots, pairs.keys, forced[made, 0], forced[made, 1]))
         else:
             owed += share
             if owed >= 1.0:
