@@ -38,9 +38,9 @@ class Cluster:
     def run(self, recipe, *words):
         return command("run", recipe, "--on", "local-slurm", "--runs", self.runs, *words, env=self.slurm.env)
 
-    def start(self, recipe, *words):
+    def start(self, recipe, *words, on="local-slurm"):
         """Run it to its end in the background."""
-        words = [COMMAND, "run", recipe, "--on", "local-slurm", "--runs", self.runs, "--wait", *words]
+        words = [COMMAND, "run", recipe, "--on", on, "--runs", self.runs, "--wait", *words]
         pipe = subprocess.PIPE
         return subprocess.Popen(list(map(str, words)), env=self.slurm.env, stdout=pipe, stderr=pipe, text=True)
 
@@ -82,6 +82,23 @@ def tiny_until_tokenizer(tiny, cluster):
     return folder
 
 
+@pytest.fixture
+def own(tmp_path):
+    """A site's file of one's own over that of the tests."""
+
+    def write(text):
+        (tmp_path / "my.toml").write_text(f'extends = "local-slurm"\n{text}', "utf-8")
+        return str(tmp_path / "my.toml")
+
+    return write
+
+
+@pytest.fixture
+def one_core(own):
+    """The site of the tests with one core and one device a node: sums are those of one thread."""
+    return own("[facts]\ncores = 1\ngpus = 1")
+
+
 # The same bytes.
 
 
@@ -114,8 +131,10 @@ def test_the_demos_corpus_on_four_nodes_of_which_one_dies_is_the_laptops(built, 
     assert len(cluster.jobs("quickstart")) == 1
 
 
-def test_a_training_on_two_nodes_of_which_one_dies_gives_the_laptops_weights(tiny, cluster, tiny_until_tokenizer):
-    run = cluster.start(tiny.file, "--until", "tuning", "--nodes", 2)
+def test_a_training_on_two_nodes_of_which_one_dies_gives_the_laptops_weights(
+    tiny, cluster, tiny_until_tokenizer, one_core
+):
+    run = cluster.start(tiny.file, "--until", "tuning", "--nodes", "2", on=one_core)
     folder = tiny_until_tokenizer
     checkpoint = folder.work("model") / "checkpoint.safetensors"
     until(checkpoint.exists, 200, "there is no checkpoint")
@@ -131,6 +150,7 @@ def test_a_training_on_two_nodes_of_which_one_dies_gives_the_laptops_weights(tin
     assert outputs(folder, "model", "tuning") == outputs(tiny.run, "model", "tuning")
     results = folder.need("model").results
     assert results["mixture"] == tiny.run.need("model").results["mixture"]
+    assert results["processes"] == 2
     assert int(cluster.slurm.job(job).get("Restarts", 0)) >= 1
 
 
@@ -142,8 +162,10 @@ def _nodes(cluster, job):
 # Asked to stop, cancelled, left without a controller.
 
 
-def test_warned_of_its_time_limit_a_training_saves_a_checkpoint_and_goes_on(tiny, cluster, tiny_until_tokenizer):
-    run = cluster.start(tiny.file, "--until", "model", "--nodes", "1")
+def test_warned_of_its_time_limit_a_training_saves_a_checkpoint_and_goes_on(
+    tiny, cluster, tiny_until_tokenizer, one_core
+):
+    run = cluster.start(tiny.file, "--until", "model", "--nodes", "1", on=one_core)
     folder = tiny_until_tokenizer
     until((folder.path / "model" / "metrics.jsonl").exists, 200, "training does not begin")
     job = cluster.jobs()["model"]
@@ -231,17 +253,6 @@ def refused(cluster, tiny, *words, env=None):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert not cluster.slurm.call("squeue", "--noheader")
     return done.stderr
-
-
-@pytest.fixture
-def own(tmp_path):
-    """A site's file of one's own over that of the tests."""
-
-    def write(text):
-        (tmp_path / "my.toml").write_text(f'extends = "local-slurm"\n{text}', "utf-8")
-        return str(tmp_path / "my.toml")
-
-    return write
 
 
 def test_mistakes_are_told_in_a_line(cluster, tiny, own):

@@ -33,7 +33,7 @@ from openeurollm.ledger import (
     write_text,
 )
 from openeurollm.ledger.results import Results, checked
-from openeurollm.recipe import Recipe, falls, paths, previous_shares, prove, shares, tags
+from openeurollm.recipe import Recipe, falls, parts, paths, previous_shares, prove, shares, tags
 
 
 @dataclass(frozen=True)
@@ -190,11 +190,24 @@ def jobs(
                 names = (stage.name,)
             title = f"{stage.name}-prepare" if part != stage.parts[-1] else "-".join(names)
             number = 1 if part == "single" else nodes.get(title) or nodes.get("") or where.nodes
-            found.append(Job(title, names, part, where, number, longest))
+            processes = 1
+            if part == "training":
+                number, processes = _shared(recipe, stage, number, where.gpus or 1)
+                if nodes.get(title, number) != number:
+                    raise BadInput(f"--nodes {title}={nodes[title]}: {number} at most can share its steps evenly")
+            found.append(Job(title, names, part, where, number, longest, processes))
     stray = sorted(set(nodes) - {job.name for job in found} - {""})
     if stray:
         raise BadInput(f"--nodes {stray[0]}: no such job; there are {', '.join(job.name for job in found)}")
     return found
+
+
+def _shared(recipe: Recipe, stage: Stage, nodes: int, devices: int) -> tuple[int, int]:
+    """The most nodes, and processes on each, that can share a training's steps evenly."""
+    tokens = recipe.tuning.batch_tokens if stage.name == "tuning" else recipe.model.batch_tokens
+    pieces = parts(tokens, recipe.model.context)
+    processes = next(number for number in range(devices, 0, -1) if pieces % number == 0)
+    return next(number for number in range(nodes, 0, -1) if pieces % (number * processes) == 0), processes
 
 
 def _asked(recipe: Recipe, until: str | None, again: Sequence[str]) -> tuple[tuple[Stage, ...], "_Inputs"]:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from openeurollm.errors import BadInput
 from openeurollm.ledger import digest
 from openeurollm.model.distributed import World, start
-from openeurollm.model.trainer import parts
+from openeurollm.recipe import parts
 
 SCRIPT = Path(__file__).parent / "together.py"
 SETTINGS = ("model.batch_tokens=2048", "tuning.batch_tokens=2048", "tuning.epochs=1", "model.compute=5e10")

@@ -210,7 +210,8 @@ def _state(job: dict[str, Any]) -> str:
 
 def _why(folder: RunFolder, stage: str) -> str:
     """Why a stage is missing: what its crew said at the end, or where its log is."""
-    said = [slurm.read(file).get("words", "") for file in sorted(folder.crew(stage).glob("over-*.json"))]
+    files = sorted(file for file in folder.crew("").glob("*/over-*.json") if stage in file.parent.name.split("-"))
+    said = [slurm.read(file).get("words", "") for file in files]
     words = next((word for word in reversed(said) if word), "")
     return f"{stage} is not built: {words}" if words else f"{stage} is not built; see {folder.path / '.work' / 'logs'}"
 

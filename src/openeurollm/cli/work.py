@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from typing import Annotated, Any
 
 import typer
@@ -23,7 +24,7 @@ def work(
     """Build stages of a run as a job of a cluster does."""
     from openeurollm import recipe as recipes
     from openeurollm.engine import Crew, Engine, Reporter
-    from openeurollm.engine.crew import together
+    from openeurollm.engine.crew import noted, together
     from openeurollm.ledger import cores, open_run
     from openeurollm.run import work as build
 
@@ -32,17 +33,20 @@ def work(
     leases = run.crew("-".join(stages))
     usual: dict[str, Any] = {"workers": workers or cores(), "reporter": Reporter(), "site": site}
     usual["costs"] = leases / "costs"
+    job = os.environ.get("SLURM_ARRAY_JOB_ID") or os.environ.get("SLURM_JOB_ID", "0")
+    over = leases / f"over-{job}.json"
     if part == "training":
         first = os.environ.get("RANK", "0") == "0"
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the script answers it
-        build(recipe, run, stages, Engine(**usual, gpus=1 if gpus else 0), first)
+        engine = Engine(**usual, gpus=1 if gpus else 0)
+        with run.locked() if first else nullcontext(), noted(over) if first else nullcontext():
+            build(recipe, run, stages, engine, first)
         return
     for number, status in ((signal.SIGUSR1, 75), (signal.SIGTERM, 143)):
         signal.signal(number, lambda *_, status=status: sys.exit(status))
     if part == "single":
-        with run.locked():
+        with run.locked(), noted(over):
             build(recipe, run, stages, Engine(**usual))
         return
-    over = leases / f"over-{os.environ.get('SLURM_ARRAY_JOB_ID', '0')}.json"
     crew = Crew(**usual, work=run.work(stages[0]), leases=leases, lease=lease)
     together(crew, over, lambda each: build(recipe, run, stages, each))

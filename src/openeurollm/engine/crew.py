@@ -203,8 +203,22 @@ def _outcome(build: Callable[[Crew], None], crew: Crew) -> dict[str, Any]:
     except Stopped as error:
         crew.reporter.say(f"  {error}")
     except (BadInput, Failure) as error:
-        return {"words": str(error), "bad_input": isinstance(error, BadInput)}
+        return _words(error)
     return {"words": "", "bad_input": False}
+
+
+@contextlib.contextmanager
+def noted(over: Path) -> Iterator[None]:
+    """Note in the file `over` why the block ended badly, for those who ask for it later."""
+    try:
+        yield
+    except (BadInput, Failure) as error:
+        write_json(over, _words(error))
+        raise
+
+
+def _words(error: BadInput | Failure) -> dict[str, Any]:
+    return {"words": str(error), "bad_input": isinstance(error, BadInput)}
 
 
 def _end(trouble: Trouble) -> None:

@@ -36,11 +36,13 @@ class Job:
     site: Site = field(repr=False)
     nodes: int
     walltime: str
+    processes: int = 1
+    """Processes of a training on each node, each with a device where there are any."""
 
     @property
     def gpus(self) -> int:
         """Devices that the job takes on each node."""
-        return (self.site.gpus or 0) if self.part == "training" else 0
+        return self.processes if self.part == "training" and self.site.gpus else 0
 
     @property
     def most_node_hours(self) -> float:
@@ -97,7 +99,8 @@ def script(job: Job, run: Path, python: str = sys.executable) -> str:
         if site.interface:  # gloo wants the whole name of one, NCCL takes all that begin so
             lines += [f"export NCCL_SOCKET_IFNAME={site.interface}"]
             lines += [f"export GLOO_SOCKET_IFNAME=$(ls /sys/class/net | grep -m1 '^{site.interface}')"]
-        lines += [f"processes={max(1, job.gpus)}", f"stop={shlex.quote(str(work / job.stages[0] / 'stop'))}"]
+        lines += [f"processes={job.processes}", f"stop={shlex.quote(str(work / job.stages[0] / 'stop'))}"]
+        lines += [f"over={shlex.quote(str(work / 'crews' / job.stages[0]))}/over-$SLURM_JOB_ID.json"]
     return "\n".join([*lines, _shell("training" if training else "alone") + _shell("ending")])
 
 

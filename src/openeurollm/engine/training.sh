@@ -9,5 +9,5 @@ for attempt in 1 2 3; do
     "${program[@]}" --workers $((${SLURM_CPUS_PER_TASK:-1} / processes)) & child=$!
   while wait $child; status=$?; kill -0 $child 2>/dev/null; do :; done
   if [ -e "$stop" ]; then status=75; fi
-  if [ $status -eq 0 ] || [ $status -eq 75 ]; then break; fi
+  if [ $status -eq 0 ] || [ $status -eq 75 ] || [ -e "$over" ]; then break; fi
 done

@@ -12,7 +12,7 @@ from openeurollm.model.decoder import Decoder
 from openeurollm.model.distributed import World
 from openeurollm.model.export import export
 from openeurollm.model.shape import Shape, derive
-from openeurollm.recipe import Recipe, falls, prove
+from openeurollm.recipe import Recipe, falls, parts, prove
 
 __all__ = ["build"]
 
@@ -31,8 +31,8 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
 def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tuple[Counts, dict[str, Any]]:
     trainer.prepare(engine.workers)
     rows = max(1, recipe.model.batch_tokens // recipe.model.context)
-    parts = trainer.parts(rows, recipe.model.context)
-    world.check(parts)
+    pieces = parts(recipe.model.batch_tokens, recipe.model.context)
+    world.check(pieces)
     text_bytes = {tag: part["bytes"] for tag, part in run.need("corpus").results["text"].items() if part["bytes"]}
     tokens = _encode(recipe, run, engine, world, tuple(text_bytes))
     lengths = {tag: len(ids) for tag, ids in tokens.items()}
@@ -66,7 +66,7 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
         model.warmup,
         model.decay,
         model.checkpoint_steps,
-        parts,
+        pieces,
         data.bytes_of_tokens(tokenizer),
     )
     metrics = run.folder("model") / "metrics.jsonl"

@@ -34,8 +34,6 @@ Batch = Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]]
 
 _MICRO_TOKENS = 8_192
 """Positions that go through the decoder at once; larger parts are accumulated."""
-_MOST_PARTS, _PART_TOKENS = 8, 512
-"""A step is cut into so many parts at most, of so many positions at least; smaller ones cost time (docs/diary.md)."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +66,6 @@ def prepare(workers: int) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
     torch.set_float32_matmul_precision("highest")
-
-
-def parts(rows: int, length: int) -> int:
-    """Parts of a step of `rows` sequences of `length` positions: a power of two, whatever the number of processes."""
-    most = min(_MOST_PARTS, rows, max(1, rows * length // _PART_TOKENS))
-    return 1 << (most.bit_length() - 1)
 
 
 def train(

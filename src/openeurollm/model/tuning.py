@@ -18,7 +18,7 @@ from openeurollm.model import distributed, trainer
 from openeurollm.model.data import bytes_of_tokens
 from openeurollm.model.distributed import World
 from openeurollm.model.export import export, load
-from openeurollm.recipe import Recipe, prove
+from openeurollm.recipe import Recipe, parts, prove
 
 _MAX_LINE = 1_000_000
 _ROLES = ("system", "user", "assistant")
@@ -41,8 +41,8 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
     out, tuning = run.folder("tuning"), recipe.tuning
     decoder = load(run.folder("model") / "base")
     rows = max(1, tuning.batch_tokens // decoder.shape.context)
-    parts = trainer.parts(rows, decoder.shape.context)
-    world.check(parts)
+    pieces = parts(tuning.batch_tokens, decoder.shape.context)
+    world.check(pieces)
     tokenizer = Tokenizer.from_file(str(run.folder("tokenizer") / "tokenizer.json"))
     tokenizer.encode_special_tokens = True
     counts, learnt, held_out = _split(recipe)
@@ -73,7 +73,7 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
         0.0,
         1.0,
         tuning.checkpoint_steps,
-        parts,
+        pieces,
         sizes,
     )
     told = trainer.train(decoder, training, run.work("tuning"), out / "metrics.jsonl", world.reporter(engine), world)

@@ -1,7 +1,7 @@
 """The recipe: its schema, loading it, messages that say what to fix, and what it promises its languages."""
 
 from openeurollm.recipe.contract import falls, lacking, previous_shares, prove, shares
-from openeurollm.recipe.load import load, paths, tags
+from openeurollm.recipe.load import load, parts, paths, tags
 from openeurollm.recipe.schema import (
     Corpus,
     Evaluation,
@@ -35,6 +35,7 @@ __all__ = [
     "falls",
     "lacking",
     "load",
+    "parts",
     "paths",
     "previous_shares",
     "prove",

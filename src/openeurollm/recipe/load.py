@@ -12,6 +12,8 @@ from openeurollm.languages import contract
 from openeurollm.recipe.schema import Recipe, on_disk
 
 MAX_BYTES = 1_000_000
+_MOST_PARTS, _PART_TOKENS = 8, 512
+"""A step is cut into so many parts at most, of so many positions at least; smaller ones cost time (docs/diary.md)."""
 _PATHS = ("path", "parallel", "conversations", "previous", "today", "quality", "thresholds", "development")
 
 
@@ -42,6 +44,12 @@ def load(path: Path, settings: Iterable[str] = ()) -> Recipe:
 def tags(recipe: Recipe) -> tuple[str, ...]:
     """The language tags that the recipe promises to serve, gaps included."""
     return contract(recipe.languages)
+
+
+def parts(batch_tokens: int, context: int) -> int:
+    """Parts of a step, between which processes can share it: a power of two, whatever the number of processes."""
+    most = min(_MOST_PARTS, batch_tokens // context, batch_tokens // _PART_TOKENS)
+    return 1 << (max(1, most).bit_length() - 1)
 
 
 def paths(recipe: Recipe) -> dict[str, Path]:
