@@ -46,7 +46,7 @@ lock: ## pin what a fresh resolution of pyproject.toml gives
 	rm -rf .venv-lock
 
 .venv/ready: requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 …")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 5) and "Python 3.11.5 or newer is needed: make PYTHON=python3.12 …")'
 	@echo "setting up .venv (about two minutes; packages come from the registry that pip is set to)"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/pip install -q --disable-pip-version-check -c requirements.lock -e '.[all]'

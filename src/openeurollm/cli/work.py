@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from contextlib import nullcontext
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +25,7 @@ def work(
     from openeurollm import recipe as recipes
     from openeurollm.engine import Crew, Engine, Reporter
     from openeurollm.engine.crew import noted, together
+    from openeurollm.errors import Stopped
     from openeurollm.ledger import cores, open_run
     from openeurollm.run import work as build
 
@@ -39,8 +40,12 @@ def work(
         first = os.environ.get("RANK", "0") == "0"
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # the script answers it
         engine = Engine(**usual, gpus=1 if gpus else 0)
-        with run.locked() if first else nullcontext(), noted(over) if first else nullcontext():
-            build(recipe, run, stages, engine, first)
+        if first:
+            with run.locked(), noted(over):
+                build(recipe, run, stages, engine)
+        else:
+            with suppress(Stopped):  # how it went is for the first to say
+                build(recipe, run, stages, engine, first=False)
         return
     for number, status in ((signal.SIGUSR1, 75), (signal.SIGTERM, 143)):
         signal.signal(number, lambda *_, status=status: sys.exit(status))

@@ -12,8 +12,8 @@ from openeurollm.languages import contract
 from openeurollm.recipe.schema import Recipe, on_disk
 
 MAX_BYTES = 1_000_000
-_MOST_PARTS, _PART_TOKENS = 8, 512
-"""A step is cut into so many parts at most, of so many positions at least; smaller ones cost time (docs/diary.md)."""
+_PARTS = ((4, 512), (8, 2_048))
+"""A step is cut into four parts of 512 positions at least, or eight of 2,048; smaller ones cost time (docs/diary.md)."""
 _PATHS = ("path", "parallel", "conversations", "previous", "today", "quality", "thresholds", "development")
 
 
@@ -48,7 +48,7 @@ def tags(recipe: Recipe) -> tuple[str, ...]:
 
 def parts(batch_tokens: int, context: int) -> int:
     """Parts of a step, between which processes can share it: a power of two, whatever the number of processes."""
-    most = min(_MOST_PARTS, batch_tokens // context, batch_tokens // _PART_TOKENS)
+    most = max(min(number, batch_tokens // context, batch_tokens // tokens) for number, tokens in _PARTS)
     return 1 << (max(1, most).bit_length() - 1)
 
 
