@@ -61,6 +61,7 @@ def test_a_second_run_builds_nothing_and_touches_nothing(tiny, folder):
     assert {path for path in before if before[path] != after.get(path)} <= {
         folder.path / "recipe.toml",
         folder.path / ".lock",
+        folder.path / ".digests.json",
     }
     assert not (folder.path / ".work").exists()
 

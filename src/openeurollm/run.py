@@ -19,12 +19,12 @@ from openeurollm.engine import Engine, Job, Part, Site, for_cpus
 from openeurollm.errors import BadInput, Failure
 from openeurollm.ledger import (
     NAME,
+    Digests,
     Meter,
     Record,
     RunFolder,
     code_digest,
     damage,
-    digest,
     digest_of,
     files_below,
     host,
@@ -110,7 +110,7 @@ class Step:
 
 def plan(recipe: Recipe, run: RunFolder, until: str | None = None, again: Sequence[str] = ()) -> list[Step]:
     """What `run` would do, stage by stage. Reads the sources to see whether they changed; builds nothing."""
-    stages, files = _asked(recipe, until, again)
+    stages, files = _asked(recipe, run, until, again)
     steps: list[Step] = []
     rebuilt: list[str] = []
     for stage in stages:
@@ -132,7 +132,7 @@ def run(
 
     Raises `BadInput` for input that cannot be used and `Failure` where the work fails; what was finished stays.
     """
-    stages, files = _asked(recipe, until, again)
+    stages, files = _asked(recipe, folder, until, again)
     done = []
     with folder.locked():
         write_text(folder.path / "recipe.toml", to_toml(recipe))
@@ -155,7 +155,7 @@ def work(recipe: Recipe, folder: RunFolder, names: Sequence[str], engine: Engine
     A process that is not the `first` of a training takes its part in it and writes no record. Raises `Failure` where a
     stage before them is not whole.
     """
-    stages, files = _asked(recipe, names[-1], ())
+    stages, files = _asked(recipe, folder, names[-1], ())
     for stage in stages:
         step = _step(stage, recipe, folder, files, ())
         if not step.build:
@@ -210,11 +210,13 @@ def _shared(recipe: Recipe, stage: Stage, nodes: int, devices: int) -> tuple[int
     return next(number for number in range(nodes, 0, -1) if pieces % (number * processes) == 0), processes
 
 
-def _asked(recipe: Recipe, until: str | None, again: Sequence[str]) -> tuple[tuple[Stage, ...], "_Inputs"]:
+def _asked(
+    recipe: Recipe, folder: RunFolder, until: str | None, again: Sequence[str]
+) -> tuple[tuple[Stage, ...], "_Inputs"]:
     """The stages asked for and the files they read; raises `BadInput` before any work for what cannot be done."""
     for name in again:
         _until(name)
-    stages, files = _until(until), _Inputs(recipe)
+    stages, files = _until(until), _Inputs(recipe, folder.digests())
     for stage in stages:
         files.check(stage)
         if stage.name == "model":
@@ -242,7 +244,8 @@ def _step(stage: Stage, recipe: Recipe, run: RunFolder, files: "_Inputs", again:
     )
     if change:
         return Step(stage.name, True, change)
-    broken = damage(run.folder(stage.name), record)
+    broken = damage(run.folder(stage.name), record, files.known.of)
+    files.known.save()
     if broken:
         return Step(stage.name, True, f"its file {broken}")
     _keeps_the_contract(stage, recipe, run, record)
@@ -306,10 +309,10 @@ def _parameters(stage: Stage, recipe: Recipe) -> dict[str, Any]:
 
 
 class _Inputs:
-    """Digests of the files that a recipe names, read once."""
+    """Digests of the files that a recipe names and of those that its run holds."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._paths = paths(recipe)
+    def __init__(self, recipe: Recipe, known: Digests) -> None:
+        self._paths, self.known = paths(recipe), known
         self._known: dict[str, dict[str, str]] = {}
 
     def check(self, stage: Stage) -> None:
@@ -327,10 +330,13 @@ class _Inputs:
             found: dict[str, str] = {}
             for name, path in self._of(group):
                 if path.is_file():
-                    found[name] = digest(path)
+                    found[name] = self.known.of(path)
                 else:
-                    found |= {f"{name}/{file.relative_to(path).as_posix()}": digest(file) for file in files_below(path)}
+                    found |= {
+                        f"{name}/{file.relative_to(path).as_posix()}": self.known.of(file) for file in files_below(path)
+                    }
             self._known[group] = found
+            self.known.save()
         return self._known[group]
 
 

@@ -169,3 +169,43 @@ def test_removing_what_is_not_there_is_no_error(tmp_path):
     remove(tmp_path / "absent")
     remove(tmp_path)
     assert not Path(tmp_path).exists()
+
+
+def _old(path, text, seconds=100):
+    path.write_text(text, "utf-8")
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+    return path
+
+
+def test_digests_are_kept_and_a_changed_file_is_read_again(tmp_path):
+    file = _old(tmp_path / "a", "one")
+    known = Digests(tmp_path / "known.json")
+    assert known.of(file) == digest(file)
+    known.save()
+    kept = json.loads((tmp_path / "known.json").read_text())
+    assert [each[3] for each in kept.values()] == [digest(file)]
+    kept[str(file.resolve())][3] = "kept"
+    (tmp_path / "known.json").write_text(json.dumps(kept))
+    assert Digests(tmp_path / "known.json").of(file) == "kept", "it is not read again"
+    for change in (lambda: _old(file, "two", 50), lambda: _old(file, "three", 100), lambda: file.write_text("four")):
+        change()
+        assert Digests(tmp_path / "known.json").of(file) == digest(file)
+
+
+def test_digests_of_what_was_just_written_are_not_kept(tmp_path):
+    (tmp_path / "a").write_text("one")
+    known = Digests(tmp_path / "known.json")
+    known.of(tmp_path / "a")
+    known.save()
+    assert not (tmp_path / "known.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1}', '{"a": [1, 2, 3]}', "null"])
+def test_a_damaged_list_of_digests_is_passed_over(tmp_path, text):
+    file = _old(tmp_path / "a", "one")
+    (tmp_path / "known.json").write_text(text)
+    known = Digests(tmp_path / "known.json")
+    assert known.of(file) == digest(file)
+    known.save()
+    assert Digests(tmp_path / "known.json").of(file) == digest(file)

@@ -2,6 +2,7 @@
 
 from openeurollm.ledger.cost import Meter, cores, host, with_others
 from openeurollm.ledger.files import (
+    Digests,
     digest,
     digest_of,
     files_below,
@@ -20,6 +21,7 @@ from openeurollm.ledger.sums import sums
 
 __all__ = [
     "FOLDERS",
+    "Digests",
     "NAME",
     "Counts",
     "Meter",

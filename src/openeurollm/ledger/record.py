@@ -5,7 +5,7 @@ A record is an in-toto statement (https://in-toto.io/Statement/v1) with SLSA pro
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -122,7 +122,7 @@ def outputs(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:
     }
 
 
-def damage(folder: Path, record: Record) -> str | None:
+def damage(folder: Path, record: Record, digest: Callable[[Path], str] = digest) -> str | None:
     """What is wrong with the files a record speaks of: the first that is missing or changed, or None."""
     for name, sha in record.outputs.items():
         path = inside(folder, name)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from openeurollm.errors import BadInput, Failure
-from openeurollm.ledger.files import remove, remove_partial, write_text
+from openeurollm.ledger.files import Digests, remove, remove_partial, write_text
 from openeurollm.ledger.record import NAME, Record, read
 
 FOLDERS = {
@@ -102,6 +102,10 @@ class RunFolder:
     def crew(self, stage: str) -> Path:
         """Where the processes of a stage that is built on several machines tell one another that they live."""
         return self.path / ".work" / "crews" / stage
+
+    def digests(self) -> Digests:
+        """Digests of files that the run reads and holds, as far as they are known."""
+        return Digests(self.path / ".digests.json")
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ from openeurollm.recipe.schema import Recipe, on_disk
 
 MAX_BYTES = 1_000_000
 _PARTS = ((4, 512), (8, 2_048))
-"""A step is cut into four parts of 512 positions at least, or eight of 2,048; smaller ones cost time (docs/diary.md)."""
+"""A step is cut into four parts of at least 512 positions, or eight of 2,048; smaller ones cost time: docs/diary.md."""
 _PATHS = ("path", "parallel", "conversations", "previous", "today", "quality", "thresholds", "development")
 
 
