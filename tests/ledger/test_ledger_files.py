@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openeurollm.errors import BadInput
-from openeurollm.ledger import digest, digest_of, files_below, inside, read_json, remove, whole, write_json, write_text
+from openeurollm.ledger import (
+    Digests,
+    digest,
+    digest_of,
+    files_below,
+    inside,
+    read_json,
+    remove,
+    whole,
+    write_json,
+    write_text,
+)
 
 
 def test_a_file_appears_only_when_the_block_ends_well(tmp_path):
