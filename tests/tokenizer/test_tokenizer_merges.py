@@ -1,6 +1,7 @@
 """Merges are those of the definition: the heaviest pair of neighbours becomes a symbol, again and again."""
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def _by_definition(words, number):
     while len(merges) < number:
         pairs = Counter()
         for symbols, weight in rows:
-            for pair in zip(symbols, symbols[1:], strict=False):
+            for pair in pairwise(symbols):
                 pairs[pair] += weight
         left = {pair: weight for pair, weight in pairs.items() if pair not in barred}
         if not left:

@@ -15,8 +15,8 @@ def text(trained: Trained, fairness: Mapping[str, Any], fitted: bool) -> str:
         f"# Tokenizer {found['name']}",
         "",
         f"Byte-level BPE of {found['vocabulary']:,} slots: {len(special)} special tokens ({', '.join(special[:6])} and "
-        f"{limits.reserved} reserved), 256 bytes, {told['merges']:,} merges. Every text can be encoded and comes back as "
-        f"it was. Digits are cut {'by threes from the right' if limits.digits == 'threes' else 'singly'}.",
+        f"{limits.reserved} reserved), 256 bytes, {told['merges']:,} merges. Every text comes back as it was. "
+        f"Digits are cut {'by threes from the right' if limits.digits == 'threes' else 'singly'}.",
         "",
         "## How it was trained",
         "",

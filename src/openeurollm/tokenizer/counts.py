@@ -31,6 +31,8 @@ LONGEST_WORD = 128
 """Bytes of the longest piece that is counted; what is longer is no word and is left out, but for its first bytes."""
 MOST_WORDS = 50_000_000
 """Rows of the largest table that is read."""
+MOST_TIMES = 1 << 50
+"""The largest count of a word."""
 _METADATA = b"openeurollm_counts"
 _BATCH = 4_000_000
 """Bytes of text that are counted at a time."""
@@ -202,7 +204,7 @@ def merged(tables: Sequence[Table]) -> Table:
         }
     )
     sums = rows.group_by("word").aggregate([("count", "sum")]).sort_by("word")
-    return Table(counted, sums["word"].combine_chunks(), sums["count_sum"].to_numpy())
+    return Table(counted, _one_piece(sums["word"]), sums["count_sum"].to_numpy())
 
 
 def write(path: Path, table: Table) -> None:
@@ -215,12 +217,13 @@ def write(path: Path, table: Table) -> None:
         pq.write_table(rows.replace_schema_metadata({_METADATA: described}), partial, compression="zstd")
 
 
-class _Described(Counted):
-    pattern: str = ""
+def _one_piece(column: Any) -> Any:
+    """A column's values as one array."""
+    return pa.concat_arrays([pa.array([], column.type), *column.chunks])
 
 
 def read(path: Path) -> Table:
-    """Read a table of counts. Raises `BadInput` for a file that is none, and one whose pieces were cut by another rule."""
+    """Read a table of counts. Raises `BadInput` for a file that is none, and for pieces cut by another rule."""
     refused = BadInput(f"{path}: not a table of counts; `openeurollm` writes them from text")
     try:
         file = pq.ParquetFile(path)
@@ -230,13 +233,18 @@ def read(path: Path) -> Table:
         rule = TypeAdapter(dict[str, Any]).validate_json(described)
         cut = rule.pop("pattern", None)
         counted = TypeAdapter(Counted).validate_python(rule)
-        rows = file.read().combine_chunks()
-        words, counts = rows["word"].combine_chunks(), rows["count"].to_numpy()
+        rows = file.read()
+        words, counts = _one_piece(rows["word"]), rows["count"].to_numpy()
     except (OSError, pa.ArrowException, ValidationError, TypeError):
         raise refused from None
-    if words.type != pa.binary() or counts.dtype != np.int64 or words.null_count or (counts < 1).any():
+    if words.type != pa.binary() or counts.dtype != np.int64 or words.null_count:
         raise refused
-    if len(words) and pc.max(pc.binary_length(words)).as_py() > LONGEST_WORD:
+    if len(words) and not (
+        counts.min() > 0
+        and counts.max() <= MOST_TIMES
+        and pc.max(pc.binary_length(words)).as_py() <= LONGEST_WORD
+        and pc.all(pc.less(words[:-1], words[1:])).as_py() is not False
+    ):
         raise refused
     if cut != pattern(counted.digits):
         raise BadInput(f"{path}: counted with another rule for pieces; count the text anew")

@@ -7,7 +7,7 @@
   (l’homme, п’ять, col·lecció, ինչո՞ւ), a last apostrophe where a blank follows (Maltese *ta'*, Italian *po'*);
 - a word of up to five letters with its hyphen where another follows: the articles and prefixes of Maltese and Irish
   (*il-*, *t-*), which the word after them then does not have to be learnt with;
-- digits by threes, counted from the right, so that thousands, millions … fall on the same cut in every number, or singly;
+- digits by threes, counted from the right, so that thousands, millions … are cut alike in every number, or singly;
 - signs with the blank before and the line ends after them; line ends with the white space before; white space, of which
   the last blank goes to what follows.
 
@@ -71,7 +71,7 @@ PATTERN = pattern()
 
 @cache
 def kinds() -> Bytes:
-    """The kind of each code point below 0x40000, as the installed `tokenizers` sees it; variation selectors come last."""
+    """The kind of each code point below 0x40000, as `tokenizers` sees it; variation selectors come last."""
     from tokenizers import Regex, pre_tokenizers
 
     points = np.r_[0:0xD800, 0xE000:_SPAN, _SELECTORS[0] : _SELECTORS[1]]
@@ -194,7 +194,7 @@ def _space_end(kinds: Bytes, at: int, end: int) -> int:
 
 @compiled
 def piece_end(kinds: Bytes, at: int, end: int, threes: bool) -> int:
-    """Where the piece that begins at `at` ends, `at` < result <= `end`; `kinds` are those of the bytes, `classified`."""
+    """Where the piece that begins at `at` ends, `at` < result <= `end`; `kinds` are `classified` bytes."""
     kind = kinds[at]
     if kind == LETTER:
         return _word_end(kinds, at, end)
@@ -215,7 +215,7 @@ def piece_end(kinds: Bytes, at: int, end: int, threes: bool) -> int:
 
 @compiled
 def piece_ends(kinds: Bytes, threes: bool) -> NDArray[np.int64]:
-    """The end of every piece, in order; the last one is the length. `kinds` are those of the bytes, `classified`."""
+    """The end of every piece, in order; the last one is the length. `kinds` are `classified` bytes."""
     ends = np.empty(len(kinds), np.int64)
     at = found = 0
     while at < len(kinds):

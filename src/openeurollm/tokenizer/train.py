@@ -1,7 +1,7 @@
 """Training a byte-level BPE in which every language has the same say, from counts of words.
 
-Weights make up for what languages have too little of: at first each weighs alike by the text that it brought, corrected for
-its script; then, in a few rounds, by what it pays for the same sentences.
+Weights make up for what languages have too little of: at first each weighs alike by the text that it brought,
+corrected for its script; then, in a few rounds, by what it pays for the same sentences.
 """
 
 import hashlib
@@ -36,6 +36,7 @@ CHAT_TEMPLATE = (
 )
 """ChatML; what stands between the generation marks is what tuning learns from."""
 
+_TOO_SMALL = "tokenizer: the corpus is too small to learn any merge from"
 _IN_SCRIPT = 0.5
 """Share of a language's letters that must be in its script."""
 _POWER = 3
@@ -92,16 +93,18 @@ def train(tables: Mapping[str, Table], development: Mapping[str, Sequence[str]],
     """Learn the merges of a vocabulary from the counts of each language, balanced over the languages.
 
     `development` is parallel text; a language that it lacks keeps its first weight. Deterministic: the same tables give
-    the same merges. Raises `BadInput` for a vocabulary without room, a language in the wrong script, counts cut by other
-    rules, and too little text for any merge.
+    the same merges. Raises `BadInput` for a vocabulary without room, a language in the wrong script, counts cut by
+    other rules, and too little text for any merge.
     """
     room = limits.vocabulary - BYTES - len(special_tokens(limits.reserved))
     forced = _digit_runs(limits.digit_runs)
     if room <= len(forced):
         raise BadInput(
             f"tokenizer: a vocabulary of {limits.vocabulary:,} has no room for merges beside {BYTES} bytes, "
-            f"{len(forced)} runs of digits and {len(special_tokens(limits.reserved))} special tokens; raise `vocabulary`"
+            f"{len(forced)} runs of digits and {len(special_tokens(limits.reserved))} special tokens; raise it"
         )
+    if not any(map(len, tables.values())):
+        raise BadInput(_TOO_SMALL)
     kept = {tag: table.most_frequent(limits.words_per_language) for tag, table in tables.items() if len(table)}
     scripts = {tag: _checked(table, limits.digits) for tag, table in kept.items()}
     extras = {name: _extra(name, limits) for name in limits.tables}
@@ -122,7 +125,7 @@ def train(tables: Mapping[str, Table], development: Mapping[str, Sequence[str]],
         rounds.append({"weights": {tag: round(whole[tag] / _UNIT, 3) for tag in whole}, "tokens a sentence": costs})
         change = _changed(change, costs)
     if len(learnt.merges) <= len(forced):
-        raise BadInput("tokenizer: the corpus is too small to learn any merge from")
+        raise BadInput(_TOO_SMALL)
     told = {
         "languages": {
             tag: {
@@ -220,7 +223,7 @@ def _changed(change: Mapping[str, float], costs: Mapping[str, float]) -> dict[st
 def _whole(
     weights: Mapping[str, float], kept: Mapping[str, Table], extras: Mapping[str, Table], limits: Limits
 ) -> dict[str, int]:
-    """The weights as whole numbers, with those of the extra tables, which get their share of all that is learnt from."""
+    """The weights as whole numbers, and those that give the extra tables their share of all that is learnt from."""
     mass = sum(weights[tag] * table.counted.bytes for tag, table in kept.items())
     left = 1 - sum(table.share for table in limits.tables.values())
     more = {
@@ -244,10 +247,12 @@ def _rows(tables: Mapping[str, Table], measured: Mapping[str, Table]) -> Rows:
 
 
 def _digit_runs(longest: int) -> list[tuple[int, int]]:
-    """Merges that give every run of digits up to a length a symbol."""
-    digits = range(ord("0"), ord("9") + 1)
-    two = [(one, other) for one in digits for other in digits]
-    three = [(BYTES + pair, digit) for pair in range(len(two)) for digit in digits]
+    """Merges that give every run of digits up to a length a symbol; of the pairs in three digits the first merge wins."""
+    two = [(ord("0") + one, ord("0") + other) for one in range(10) for other in range(10)]
+    three = []
+    for number in range(1_000):
+        front, last, first, back = *divmod(number, 10), *divmod(number, 100)
+        three.append((BYTES + front, ord("0") + last) if front <= back else (ord("0") + first, BYTES + back))
     return [*(two if longest > 1 else []), *(three if longest > 2 else [])]
 
 
