@@ -247,7 +247,7 @@ def _rows(tables: Mapping[str, Table], measured: Mapping[str, Table]) -> Rows:
 
 
 def _digit_runs(longest: int) -> list[tuple[int, int]]:
-    """Merges that give every run of digits up to a length a symbol; of the pairs in three digits the first merge wins."""
+    """Merges that give every run of digits up to a length a symbol; in three digits the pair of lower rank is first."""
     two = [(ord("0") + one, ord("0") + other) for one in range(10) for other in range(10)]
     three = []
     for number in range(1_000):
