@@ -170,6 +170,7 @@ def status(
 
 def _show_status(run: Any, jobs: list[dict[str, Any]], as_json: bool) -> None:
     from openeurollm.cli import cluster
+    from openeurollm.engine.transfer import transfers
     from openeurollm.ledger import FOLDERS, sums
 
     path = run.path
@@ -187,13 +188,15 @@ def _show_status(run: Any, jobs: list[dict[str, Any]], as_json: bool) -> None:
         }
     total = _total([part["cost"] for part in stages.values() if part["cost"]])
     if as_json:
-        print_json({"run": path.name, "stages": stages, "cost": total, "sums": sums(run), "jobs": jobs})
+        print_json({"run": path.name, "stages": stages, "cost": total, "sums": sums(run), "jobs": jobs, "transfers": transfers(path)})
         return
     rows = [(stage, part["state"], *_cost_cells(part["cost"])) for stage, part in stages.items()]
     rows.append(("total", "", *_cost_cells(total)))
     print_table(str(path), ("stage", "state", "wall s", "CPU s", "kWh"), rows, numbers=3)
     if jobs:
         cluster.show_progress(jobs, {stage: part["state"] == "built" for stage, part in stages.items()})
+    for each in transfers(path):
+        print(f"brought here: {each['statement']}")
     print(f"energy: between {total['energy']['low']:.5f} and {total['energy']['high']:.5f} kWh, estimated")
     for each in sums(run):
         print(f"{'ok ' if each['ok'] else 'BAD'} {each['check']}: {each['left']:,} = {each['right']:,}")

@@ -216,7 +216,8 @@ class ModelResults(Part):
 
     `shape` is layers, widths and heads by name; `tokens` are those trained on, repeats counted; `flop` is the
     floating-point operations of the whole training, `matmul_flop_per_s` what the machine does in a second of matrix
-    products alone; `final_loss` is in nats a token; `mixture` is by language.
+    products alone; `threads` are those of each of the `processes`; `final_loss` is in nats a token; `mixture` is by
+    language.
     """
 
     shape: dict[str, Count | Amount | str | bool | None]
@@ -225,6 +226,8 @@ class ModelResults(Part):
     steps: Count | None = None
     flop: Amount
     matmul_flop_per_s: Amount | None = None
+    threads: Count | None = None
+    processes: Count | None = None
     final_loss: Loss = None
     mixture: dict[str, Portion]
 
