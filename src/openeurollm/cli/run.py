@@ -188,7 +188,8 @@ def _show_status(run: Any, jobs: list[dict[str, Any]], as_json: bool) -> None:
         }
     total = _total([part["cost"] for part in stages.values() if part["cost"]])
     if as_json:
-        print_json({"run": path.name, "stages": stages, "cost": total, "sums": sums(run), "jobs": jobs, "transfers": transfers(path)})
+        rest = {"sums": sums(run), "jobs": jobs, "transfers": transfers(path)}
+        print_json({"run": path.name, "stages": stages, "cost": total, **rest})
         return
     rows = [(stage, part["state"], *_cost_cells(part["cost"])) for stage, part in stages.items()]
     rows.append(("total", "", *_cost_cells(total)))
