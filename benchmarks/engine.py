@@ -5,8 +5,8 @@
 A Slurm of N nodes of two processors each is started on this machine, as for the tests. `ms_a_shard` is the wall time of
 the whole stage, from the first to the last job's end, over its shards; `jobs` is how many elements the stage takes.
 datatrove starts a process for each of its tasks, so it is asked for few. `alone_ms_a_shard` is the same stage on this
-machine without Slurm, `pool_ms_a_shard` Python's own process pool with two processes. `stage_s` is what a stage of a
-real stage, the quickstart's corpus on one node, takes in its job beside the stage itself: the job's time as Slurm has it
+machine without Slurm, `pool_ms_a_shard` Python's own process pool with two processes. `stage_s` is what a
+real stage, the corpus of the quickstart on one node, takes in its job beside the stage itself: the job's time in Slurm
 (whole seconds) less the wall seconds of the record. `start_s` is `openeurollm --help`, the best of ten.
 """
 
