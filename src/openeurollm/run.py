@@ -289,6 +289,7 @@ def _build(stage: Stage, recipe: Recipe, folder: RunFolder, engine: Engine, file
         started=started,
         finished=_now(),
     )
+    engine.confirm()
     folder.end(stage.name, record)
     engine.reporter.say(f"  {stage.name} done in {meter.cost['wall_seconds']:.0f} s")
 

@@ -18,8 +18,10 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -36,34 +38,56 @@ from openeurollm.ledger import Meter, read_json, write_json, write_text
 _ROOMS = ("openeurollm.corpus.", "openeurollm.tokenizer.", "openeurollm.model.", "openeurollm.evaluation.")
 """Where functions come from that a file of tasks may name."""
 _LEAD, _CURRENT = "lead", "current"
+_BEAT = """
+while [ -e "$1" ] && read -r _ _ state _ < "/proc/$2/stat"; do
+  case $state in [ZX]) exit ;; [Tt]) ;; *) touch -c "$1" ;; esac
+  sleep "$3"
+done
+"""
+"""Touches a file while a process lives and is not stopped, for a shell."""
+
+
+class _Replaced(Exception):
+    """Another has taken the lead from this process, which was silent for too long."""
 
 
 class Lease:
-    """A sign of life at `path`, touched four times in `seconds` for as long as this process lives.
+    """A sign of life at `path`, touched four times in `seconds` for as long as this process lives and is not stopped.
 
-    A shell beside this process touches it, since long compiled work can hold up every thread of Python.
+    A shell beside this process touches it, since long compiled work can hold up every thread of Python. A shell that
+    is killed is replaced.
     """
 
     def __init__(self, path: Path, seconds: float) -> None:
-        self.path = path
+        self.path, self._pause = path, seconds / 4
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        until_we_end = "exec 3<&0; { read _ <&3; kill $$; } &"
-        beat = 'while [ -e "$1" ]; do touch -c "$1"; sleep "$2"; done'
-        self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", f"{until_we_end} {beat}", "lease", str(path), f"{seconds / 4:g}"],
-            stdin=subprocess.PIPE,  # closed when this process ends, in whatever way
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._ended = threading.Event()
+        self._shell = self._start()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread.start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        null = subprocess.DEVNULL
+        words = ["/bin/sh", "-c", _BEAT, "lease", str(self.path), str(os.getpid()), f"{self._pause:g}"]
+        return subprocess.Popen(words, stdin=null, stdout=null, stderr=null, start_new_session=True)
+
+    def _keep(self) -> None:
+        while True:
+            self._shell.wait()
+            if self._ended.wait(self._pause):
+                return
+            with contextlib.suppress(OSError):  # no room for another process now
+                self._shell = self._start()
 
     def end(self) -> None:
         """Give it up."""
-        if self._shell.stdin:
-            self._shell.stdin.close()
-        self._shell.wait()
+        self._ended.set()
         self.path.unlink(missing_ok=True)
+        if self._shell.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._shell.pid, signal.SIGKILL)  # the shell and its `sleep`
+        self._thread.join()
 
 
 @dataclass(frozen=True)
@@ -116,6 +140,7 @@ class Crew(Engine):
         if not items:
             return
         assert self.work is not None
+        self.confirm()
         current = _publish(self.work / "passes", title, function, items)
         if not (current.folder / "whole").is_file():
             write_text(self.leases / _CURRENT, current.folder.name)
@@ -130,6 +155,11 @@ class Crew(Engine):
         if not self.trains:
             raise Stopped(f"prepared as far as {what}")
 
+    def confirm(self) -> None:
+        """Raises where another has taken the lead meanwhile: the stage is that one's to build."""
+        if not self.leads():
+            raise _Replaced
+
     def follow(self, over: Path) -> None:
         """Work on the passes that the lead publishes until the stage is `over` or nobody leads."""
         assert self.work is not None
@@ -140,7 +170,8 @@ class Crew(Engine):
                 name = _told(self.leases / _CURRENT)
                 folder = self.work / "passes" / name
                 if name and (folder / "tasks.jsonl").is_file() and not (folder / "whole").is_file():
-                    self._share(_Pass(folder), leads=False)
+                    with _while_it_is_there(folder):
+                        self._share(_Pass(folder), leads=False)
                     pause = 0.02
                 time.sleep(pause)
                 pause = min(1.0, 1.5 * pause)
@@ -159,11 +190,15 @@ class Crew(Engine):
                         pause = 0.02
                         if trouble is None:
                             done.write(f"{item.number}\n".encode())
+                        elif not current.is_there():
+                            return
                         else:
                             current.failed(item.number, trouble, self.who)
                             _end(trouble)
                         shown += 1
                         progress.update(shown if not leads else max(shown, current.finished), "")
+                    if leads:
+                        self.confirm()
                     if leads and current.settled():
                         write_text(current.folder / "whole", "")
                     elif not leads and not self.alive(_told(self.leases / _LEAD)):
@@ -189,12 +224,26 @@ def together(crew: Crew, over: Path, build: Callable[[Crew], None]) -> None:
     with crew.at_work():
         while not over.is_file():
             if crew.take_lead():
-                write_json(over, _outcome(build, crew))
+                _lead(crew, over, build)
             else:
                 crew.follow(over)
     told = read_json(over)
     if told["words"]:
         raise (BadInput if told["bad_input"] else Failure)(told["words"])
+
+
+def _lead(crew: Crew, over: Path, build: Callable[[Crew], None]) -> None:
+    """Run `build` and write how it went, unless another has taken the lead meanwhile: then it is for that one to say,
+    and what went wrong here came of two at the same work.
+    """
+    try:
+        told = _outcome(build, crew)
+        crew.confirm()
+        write_json(over, told)
+    except Exception:
+        if crew.leads():
+            raise
+        crew.reporter.say("  another process has taken the lead")
 
 
 def _outcome(build: Callable[[Crew], None], crew: Crew) -> dict[str, Any]:
@@ -219,6 +268,16 @@ def noted(over: Path) -> Iterator[None]:
 
 def _words(error: BadInput | Failure) -> dict[str, Any]:
     return {"words": str(error), "bad_input": isinstance(error, BadInput)}
+
+
+@contextlib.contextmanager
+def _while_it_is_there(folder: Path) -> Iterator[None]:
+    """Work on a pass by one that does not lead: when the stage is whole the pass is removed, which is no error."""
+    try:
+        yield
+    except FileNotFoundError:
+        if (folder / "tasks.jsonl").is_file():
+            raise
 
 
 def _end(trouble: Trouble) -> None:
@@ -276,11 +335,19 @@ class _Pass:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        head, *self.tasks = (folder / "tasks.jsonl").read_bytes().splitlines()
-        told = json.loads(head)
-        self.title, self.function, self.names = str(told["title"]), str(told["function"]), told["names"]
+        head, *self.tasks = (folder / "tasks.jsonl").read_bytes().split(b"\n")[:-1] or [b""]
+        try:
+            told = json.loads(head)
+            self.title, self.function = str(told["title"]), str(told["function"])
+            self.names = [str(name) for name in told["names"]]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise BadInput(f"{folder / 'tasks.jsonl'} is damaged; remove the run's .work folder") from None
         self.number = len(self.tasks)
         self.finished = 0
+
+    def is_there(self) -> bool:
+        """Is it still wanted: not removed with the scratch space of a stage that is whole."""
+        return (self.folder / "tasks.jsonl").is_file()
 
     def done_by(self, who: str) -> Any:
         """The open file in which one of the crew notes what it has finished."""
@@ -298,7 +365,11 @@ class _Pass:
         """Is every task finished or set aside, or one refused as bad input."""
         if any(trouble.error for _, trouble in self.aside()):
             return True
-        return len(self.done() | {int(path.name) for path in (self.folder / "aside").iterdir()}) >= self.number
+        return len(self.finished_or_aside()) >= self.number
+
+    def finished_or_aside(self) -> set[int]:
+        """The numbers of tasks that nobody need try any more."""
+        return self.done() | _numbers(self.folder / "aside")
 
     def failed(self, number: int, trouble: Trouble, who: str) -> None:
         """Note a failed attempt; after the last one, and for bad input at once, set the task aside, else free it."""
@@ -317,10 +388,10 @@ class _Pass:
     def aside(self) -> list[tuple[str, Trouble]]:
         """The tasks that were set aside, each with its trouble."""
         found = []
-        for path in sorted((self.folder / "aside").iterdir()):
-            told = read_json(path)
+        for number in sorted(_numbers(self.folder / "aside")):
+            told = read_json(self.folder / "aside" / f"{number:05d}")
             error = BadInput(told["words"]) if told["bad_input"] else None
-            found.append((str(self.names[int(path.name)]), Trouble(told["words"], told["traceback"], error)))
+            found.append((self.names[number], Trouble(told["words"], told["traceback"], error)))
         return found
 
 
@@ -349,11 +420,12 @@ class _Claims:
 
     def _look(self) -> bool:
         """Look for tasks that nobody has claimed, or, where there are none, whose holder is silent."""
-        claimed = {int(path.name) for path in (self._pass.folder / "claims").iterdir() if path.name.isdigit()}
+        claimed = _numbers(self._pass.folder / "claims")
         self._free = sorted(set(range(self._pass.number)) - claimed, reverse=True)
-        if not self._free:
-            settled = self._pass.done() | {int(path.name) for path in (self._pass.folder / "aside").iterdir()}
-            self._free = [number for number in claimed - settled if self._silent(number)]
+        if self._free or claimed:
+            settled = self._pass.finished_or_aside()
+            self._free = [number for number in self._free if number not in settled]
+            self._free = self._free or [number for number in claimed - settled if self._silent(number)]
         begin = int.from_bytes(hashlib.sha256(self._crew.who.encode()).digest()[:4]) % max(1, len(self._free))
         self._free = self._free[begin:] + self._free[:begin]
         return bool(self._free)
@@ -364,6 +436,11 @@ class _Claims:
 
     def _lost(self, path: Path, holder: str) -> None:
         self._pass.failed(int(path.name), Trouble(f"its process went silent ({holder})"), self._crew.who)
+
+
+def _numbers(folder: Path) -> set[int]:
+    """The numbers of the tasks that have a file here; what is being written has another name."""
+    return {int(path.name) for path in folder.iterdir() if path.name.isdigit()}
 
 
 def _told(path: Path) -> str:
@@ -434,15 +511,14 @@ def _count(folder: Path) -> int:
 
 
 def forgive(work: Path) -> None:
-    """Let the shards of a stage that were set aside be tried again."""
-    for folder in (work / "passes").glob("*/"):
-        if _count(folder / "aside"):
-            for path in [folder / "whole", *folder.glob("aside/*"), *folder.glob("failed/*")]:
+    """Let all that is not finished of a stage at which nobody is at work be tried as if for the first time."""
+    for file in (work / "passes").glob("*/tasks.jsonl"):
+        folder, done = file.parent, _Pass(file.parent).done()
+        if _numbers(folder / "aside"):
+            (folder / "whole").unlink(missing_ok=True)
+        for path in [*folder.glob("aside/*"), *folder.glob("failed/*"), *folder.glob("claims/*")]:
+            if path.parent.name != "claims" or not path.name.isdigit() or int(path.name) not in done:
                 path.unlink(missing_ok=True)
-            settled = _Pass(folder).done()
-            for path in folder.glob("claims/*"):
-                if not (path.name.isdigit() and int(path.name) in settled):
-                    path.unlink(missing_ok=True)
 
 
 def somebody(leases: Path, seconds: float) -> str | None:

@@ -221,6 +221,9 @@ class Engine:
     def reach(self, what: str) -> None:
         """Called before work that needs more than processes; an engine that cannot do it raises `Stopped`."""
 
+    def confirm(self) -> None:
+        """Called before a stage is told to be whole; an engine that has lost it to another raises."""
+
 
 @dataclass(frozen=True)
 class _Numbered(Generic[Item]):
