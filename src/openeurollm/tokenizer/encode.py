@@ -1,11 +1,12 @@
 """Text to ids in compiled code.
 
 A piece (`pretokenizer`) that came before is looked up in a table that lives on from document to document; it holds a
-bounded number of pieces, and what it holds never changes an id. A new piece is encoded from left to right: the longest
-token that fits is taken, a shorter one where merging would have joined its beginning to the token before, and where
-none is left, the token before is taken back. There is one sequence of tokens in which merging would leave every two
-neighbours as they are, and it is the one that merging finds; so the ids are those of `tokenizers`, and the time grows
-with the length of a piece, not with its square (van Antwerpen and Neubeck, "So many tokens, so little time", 2024).
+bounded number of pieces, and what it holds never changes an id. A new piece is merged, pair by pair, if it is short.
+A longer one is encoded from left to right: the longest token that fits is taken, a shorter one where merging would
+have joined its beginning to the token before, and where none is left, the token before is taken back. There is one
+sequence of tokens in which merging would leave every two neighbours as they are, and it is the one that merging
+finds; so the ids are the same, and the time grows with the length of a piece, not with its square (van Antwerpen and
+Neubeck, "So many tokens, so little time", 2024).
 """
 
 from typing import Any, NamedTuple
@@ -26,10 +27,13 @@ _LONGEST = 128
 """Bytes of a piece that is kept in the table; longer ones seldom come back."""
 _MOST_TEXT = 1 << 24
 """Bytes of all tokens, and so the nodes of their trie, that a step can name."""
-_NONE = -1
+_NONE, _MOST = -1, 0x7FFFFFFF
+_SHORT = 40
+"""Bytes of a piece that is merged."""
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _MIX = np.uint64(0xBF58476D1CE4E5B9)
 _SHIFT, _LOW = np.uint64(32), np.uint64(0xFFFFFFFF)
+_ID, _ID_BITS = np.uint64(21), np.uint64(0x1FFFFF)
 
 Bytes = NDArray[np.uint8]
 Ids = NDArray[np.int32]
@@ -42,18 +46,18 @@ Number = int | np.signedinteger[Any]
 class Tables(NamedTuple):
     """A byte-level BPE as arrays.
 
-    By token: its `left` and `right` part (itself for a byte), its `size` in bytes, and the longest other token that it
-    begins with (`shorter`, -1 where there is none). `pair_keys` and `pair_ids` are a hash table from two tokens to what
-    they make; `steps` is one from a node of the trie of tokens and a byte to the next node, each entry both (node and
-    byte, then next node, 32 bits each). `ends` tells the token that ends at a node, or -1.
+    `of_byte` has the token of each byte. By token: its `left` and `right` part (itself for a byte), its `size` in
+    bytes, and the longest other token that it begins with (`shorter`, -1 where there is none). `pairs` is a hash
+    table of two tokens and what they make, 21 bits each; `steps` one of a node of the trie of tokens with a byte,
+    and the next node, 32 bits each. `ends` tells the token that ends at a node, or -1.
     """
 
+    of_byte: Ids
     left: Ids
     right: Ids
     size: Ids
     shorter: Ids
-    pair_keys: Keys
-    pair_ids: Ids
+    pairs: Keys
     steps: Keys
     ends: Ids
 
@@ -126,8 +130,8 @@ def tables(tokenizer: formats.BytePairs) -> Tables:
         raise BadInput(f"a tokenizer whose tokens have over {_MOST_TEXT:,} bytes together")
     _, ends, _ = _trie(text, numbers, lengths, _room(len(text)))
     steps, ends, shorter = _trie(text, numbers, lengths, _room(len(ends)))  # what fits the processor's caches is faster
-    pair_keys, pair_ids = _hashed(pairs, made, _room(len(made)))
-    return Tables(left, right, lengths, shorter, pair_keys, pair_ids, steps, ends)
+    of_byte = np.array([tokenizer.tokens[bytes([byte])] for byte in range(256)], np.int32)
+    return Tables(of_byte, left, right, lengths, shorter, _hashed(pairs, made, _room(len(made))), steps, ends)
 
 
 def _room(entries: int) -> int:
@@ -136,14 +140,21 @@ def _room(entries: int) -> int:
 
 
 @inlined
-def _place(keys: Keys, key: np.uint64) -> Number:
-    """Where `key` stands in the hash table, or the empty slot where it would."""
-    last = np.uint64(len(keys) - 1)
-    mixed = key * _ODD
-    slot = (mixed ^ (mixed >> _SHIFT)) & last
-    while keys[slot] != 0 and keys[slot] != key:
+def _pair_slot(pairs: Keys, one: Number, other: Number) -> Number:
+    """Where what two tokens make stands in the hash table, or the empty slot where it would."""
+    last = np.uint64(len(pairs) - 1)
+    key = np.uint64(one) << _ID | np.uint64(other)
+    slot = (key * _ODD) >> _SHIFT & last
+    while pairs[slot] != 0 and pairs[slot] >> _ID != key:
         slot = (slot + np.uint64(1)) & last
     return np.int64(slot)
+
+
+@inlined
+def _pair(pairs: Keys, one: Number, other: Number) -> Number:
+    """What the two make, or `_MOST`."""
+    slot = _pair_slot(pairs, one, other)
+    return np.int64(_MOST) if pairs[slot] == 0 else np.int64(pairs[slot] & _ID_BITS)
 
 
 @inlined
@@ -157,19 +168,14 @@ def _step(steps: Keys, node: Number, byte: int) -> Number:
     return np.int64(slot)
 
 
-@inlined
-def _key(one: Number, other: Number) -> np.uint64:
-    return np.uint64(one + 1) << _SHIFT | np.uint64(other)
-
-
 @compiled
-def _hashed(pairs: Ids, made: Ids, room: int) -> tuple[Keys, Ids]:
-    keys, ids = np.zeros(room, np.uint64), np.full(room, _NONE, np.int32)
+def _hashed(parts: Ids, made: Ids, room: int) -> Keys:
+    pairs = np.zeros(room, np.uint64)
     for number in range(len(made)):
-        key = _key(pairs[number, 0], pairs[number, 1])
-        slot = _place(keys, key)
-        keys[slot], ids[slot] = key, made[number]
-    return keys, ids
+        one, other = parts[number, 0], parts[number, 1]
+        slot = _pair_slot(pairs, one, other)
+        pairs[slot] = (np.uint64(one) << _ID | np.uint64(other)) << _ID | np.uint64(made[number])
+    return pairs
 
 
 @compiled
@@ -210,7 +216,7 @@ def _longest(data: Bytes, at: int, end: int, steps: Keys, ends: Ids) -> Number:
 
 
 @inlined
-def _stand(one: Number, other: Number, left: Ids, right: Ids, pair_keys: Keys, pair_ids: Ids) -> bool:
+def _stand(one: Number, other: Number, left: Ids, right: Ids, pairs: Keys) -> bool:
     """Whether merging leaves these two tokens side by side.
 
     Their merges are undone, the last one first: those of the higher id, and of equal ones that on the right. Each time
@@ -219,8 +225,7 @@ def _stand(one: Number, other: Number, left: Ids, right: Ids, pair_keys: Keys, p
     """
     limit = np.int64(len(left))
     while True:
-        slot = _place(pair_keys, _key(one, other))
-        if pair_keys[slot] != 0 and pair_ids[slot] < limit:
+        if _pair(pairs, one, other) < limit:
             return False
         whole_one, whole_other = right[one] == one, left[other] == other
         if whole_one and whole_other:
@@ -234,7 +239,7 @@ def _stand(one: Number, other: Number, left: Ids, right: Ids, pair_keys: Keys, p
 @compiled
 def _piece(data: Bytes, at: int, end: int, tables: Tables, out: Ids, made: int) -> int:
     """Write the ids of the piece from `at` to `end` to `out` from place `made` on; returns the place behind them."""
-    left, right, sizes, shorter, pair_keys, pair_ids, steps, ends = tables
+    _, left, right, sizes, shorter, pairs, steps, ends = tables
     first, begin = made, at
     token = np.int64(_longest(data, at, end, steps, ends))
     if sizes[token] == end - at:
@@ -245,7 +250,7 @@ def _piece(data: Bytes, at: int, end: int, tables: Tables, out: Ids, made: int) 
         behind = at
         while token != _NONE:
             behind = at + sizes[token]
-            after = made == first or _stand(np.int64(out[made - 1]), token, left, right, pair_keys, pair_ids)
+            after = made == first or _stand(np.int64(out[made - 1]), token, left, right, pairs)
             if after and not blocked[behind - begin]:
                 break
             token = np.int64(shorter[token])
@@ -260,6 +265,34 @@ def _piece(data: Bytes, at: int, end: int, tables: Tables, out: Ids, made: int) 
             token = np.int64(out[made])
             at -= sizes[token]
     return made
+
+
+@compiled
+def _merged(data: Bytes, at: int, end: int, tables: Tables, joined: Ids, out: Ids, made: int) -> int:
+    """What `_piece` does, by merging: for short pieces, since it looks at every pair of neighbours again and again."""
+    pairs, of_byte = tables.pairs, tables.of_byte
+    last = end - at - 1
+    for place in range(last + 1):
+        out[made + place] = of_byte[data[at + place]]
+    for place in range(last):
+        joined[place] = _pair(pairs, out[made + place], out[made + place + 1])
+    while last > 0:
+        lowest = 0
+        for place in range(1, last):
+            if joined[place] < joined[lowest]:
+                lowest = place
+        if joined[lowest] == _MOST:
+            break
+        out[made + lowest] = joined[lowest]
+        last -= 1
+        for place in range(lowest + 1, last + 1):
+            out[made + place] = out[made + place + 1]
+            joined[place - 1] = joined[place]
+        if lowest > 0:
+            joined[lowest - 1] = _pair(pairs, out[made + lowest - 1], out[made + lowest])
+        if lowest < last:
+            joined[lowest] = _pair(pairs, out[made + lowest], out[made + lowest + 1])
+    return made + last + 1
 
 
 @inlined
@@ -331,6 +364,7 @@ def _documents(
 def _document(text: Bytes, marks: Bytes, threes: bool, tables: Tables, pieces: Pieces, out: Ids, made: int) -> int:
     """Write the ids of a text, of which `marks` are the kinds, to `out` from place `made` on."""
     slots, kept, kept_ids, _ = pieces
+    joined = np.empty(_SHORT, np.int32)
     at = 0
     while at < len(text):
         end = piece_end(marks, at, len(text), threes)
@@ -351,7 +385,10 @@ def _document(text: Bytes, marks: Bytes, threes: bool, tables: Tables, pieces: P
                     out[made + each] = kept_ids[place + each]
                 made += int(number)
             else:
-                after = _piece(text, at, end, tables, out, made)
+                if size <= _SHORT:
+                    after = _merged(text, at, end, tables, joined, out, made)
+                else:
+                    after = _piece(text, at, end, tables, out, made)
                 if slot != _NONE:
                     _keep(pieces, slot, code, text[at:end], out[made:after])
                 made = after
