@@ -29,6 +29,7 @@ from openeurollm.ledger import (
     files_below,
     host,
     outputs,
+    remove,
     with_others,
     write_text,
 )
@@ -58,13 +59,20 @@ STAGES = (
         paths=("sources", "corpus", "contamination", "parallel"),
         parts=("array",),
     ),
-    Stage("tokenizer", "openeurollm.tokenizer", ("tokenizer", "name"), ("corpus",), ("parallel",)),
+    Stage(
+        "tokenizer",
+        "openeurollm.tokenizer",
+        ("tokenizer", "name"),
+        ("corpus",),
+        ("parallel", "tokenizer"),
+        parts=("array",),
+    ),
     Stage(
         "model",
         "openeurollm.model",
         ("model", "mixture", "seed"),
         ("corpus", "tokenizer"),
-        parts=("array", "training"),
+        parts=("training",),
     ),
     Stage(
         "tuning",
@@ -144,6 +152,7 @@ def run(
             else:
                 folder.clear(stage.name)  # a kill between the record and clearing its scratch space leaves it
             done.append(step)
+        remove(folder.crew(""))  # nobody is at work but this process
         if not (folder.path / ".work").is_dir() or not any((folder.path / ".work").iterdir()):
             shutil.rmtree(folder.path / ".work", ignore_errors=True)
     return done

@@ -2,15 +2,18 @@
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from openeurollm.cli.frame import print_json, print_table
 from openeurollm.engine import Job, Site, crew, slurm, survey
 from openeurollm.engine.slurm import ACTIVE as ACTIVE
 from openeurollm.errors import BadInput, Failure
-from openeurollm.ledger import FOLDERS, RunFolder, write_json, write_text
+from openeurollm.ledger import FOLDERS, RunFolder, remove, write_json, write_text
 from openeurollm.plan import Forecast, total
 from openeurollm.recipe import Recipe
 from openeurollm.run import Step, to_toml
@@ -97,7 +100,11 @@ def submit(
             }
             for number, job, cost in _zip(numbers, jobs, costs)
         ]
-        write_json(_file(folder), {"jobs": noted})
+        try:
+            write_json(_file(folder), {"jobs": noted})
+        except BaseException:  # jobs of which nobody would know
+            slurm.cancel(numbers)
+            raise
     return noted
 
 
@@ -120,14 +127,35 @@ def _confirm(hours: float, limit: float) -> None:
         raise BadInput("nothing was submitted")
 
 
-def _file(folder: RunFolder) -> Any:
+class _Noted(BaseModel):
+    """A job as it was noted when it was submitted."""
+
+    model_config = ConfigDict(extra="allow")
+    id: int = Field(gt=0, lt=2**32)
+    job: str
+    site: str
+    nodes: int
+    stages: list[Literal[tuple(FOLDERS)]]  # type: ignore[valid-type]
+    node_hours: float
+    gpu_hours: float | None
+
+
+def _file(folder: RunFolder) -> Path:
     return folder.path / ".work" / "jobs.json"
 
 
 def noted(folder: RunFolder) -> list[dict[str, Any]]:
     """What was noted of the run's jobs when they were submitted."""
-    found: list[dict[str, Any]] = slurm.read(_file(folder)).get("jobs", [])
-    return found
+    if not _file(folder).is_file():
+        return []
+    try:
+        found = TypeAdapter(list[_Noted]).validate_python(slurm.read(_file(folder)).get("jobs"))
+    except ValidationError:
+        raise BadInput(
+            f"{_file(folder)} is damaged, so the run's jobs are unknown; end them with Slurm's `scancel` "
+            "(`squeue --me` lists yours), then remove this file"
+        ) from None
+    return [job.model_dump() for job in found]
 
 
 def idle(folder: RunFolder) -> None:
@@ -189,17 +217,40 @@ def _hours(job: dict[str, Any]) -> tuple[str, str]:
 
 def wait(folder: RunFolder, steps: Sequence[Step], quiet: bool) -> None:
     """Wait until the run's jobs are over; raises `Failure` where a stage is not built then."""
-    jobs, pause, said = [int(job["id"]) for job in noted(folder)], 0.2, ""
-    while any(set(states) & set(ACTIVE) for states in slurm.states(jobs).values()):
-        time.sleep(pause)
-        pause = min(10.0, 1.2 * pause)
-        words = "; ".join(_state(job) for job in progress(folder) if set(job["states"]) & set(ACTIVE))
-        if words != said and not quiet:
-            print(words, file=sys.stderr)
-            said = words
+    try:
+        _wait(folder, quiet)
+    except KeyboardInterrupt:
+        raise Failure(
+            f"waits no longer, the jobs go on; openeurollm status {folder.path} --watch shows how far they are, "
+            f"openeurollm cancel {folder.path} ends them"
+        ) from None
     missing = [step.stage for step in steps if folder.record(step.stage) is None]
     if missing:
         raise Failure(f"{folder.path}: incomplete, {_why(folder, missing[0])}; `openeurollm run` goes on from here")
+    remove(folder.crew(""))
+
+
+def _wait(folder: RunFolder, quiet: bool) -> None:
+    pause, said, heard = 0.2, "", time.monotonic()
+    while True:
+        try:
+            active = [job for job in progress(folder) if set(job["states"]) & set(ACTIVE)]
+            heard, words = time.monotonic(), "; ".join(map(_state, active))
+            if not active:
+                return
+        except Failure as error:  # jobs go on without a controller, and it may come back
+            if time.monotonic() - heard > _PATIENCE:
+                raise
+            words = str(error)
+        if words != said and not quiet:
+            print(words, file=sys.stderr)
+            said = words
+        time.sleep(pause)
+        pause = min(10.0, 1.2 * pause)
+
+
+_PATIENCE = 1800.0
+"""Seconds without an answer from Slurm after which nobody waits any longer."""
 
 
 def _state(job: dict[str, Any]) -> str:
@@ -209,11 +260,25 @@ def _state(job: dict[str, Any]) -> str:
 
 
 def _why(folder: RunFolder, stage: str) -> str:
-    """Why a stage is missing: what its crew said at the end, or where its log is."""
-    files = sorted(file for file in folder.crew("").glob("*/over-*.json") if stage in file.parent.name.split("-"))
-    said = [slurm.read(file).get("words", "") for file in files]
-    words = next((word for word in reversed(said) if word), "")
-    return f"{stage} is not built: {words}" if words else f"{stage} is not built; see {folder.path / '.work' / 'logs'}"
+    """Why a stage is missing: what its job said at the end, or the last error in its logs."""
+    logs = folder.path / ".work" / "logs"
+    words = ""
+    for job in (job for job in noted(folder) if stage in job["stages"]):
+        told = slurm.read(folder.crew("-".join(job["stages"])) / f"over-{job['id']}.json")
+        words = str(told.get("words") or "") or _last_error(logs.glob(f"{job['job']}-{job['id']}*.log")) or words
+    return f"{stage} is not built: {words}" if words else f"{stage} is not built; see {logs}"
+
+
+def _last_error(logs: Iterable[Path]) -> str:
+    """The last error of which one of the logs tells."""
+    for log in sorted(logs, key=lambda log: log.stat().st_mtime, reverse=True):
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - 100_000))
+            lines = file.read(100_000).decode("utf-8", "replace").splitlines()
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        if errors:
+            return errors[-1]
+    return ""
 
 
 def cancel(folder: RunFolder) -> list[int]:

@@ -498,12 +498,14 @@ class Progress:
 def progress(work: Path) -> list[Progress]:
     """The passes of a stage in the order in which they began, from its scratch space `work`."""
     found = []
-    for file in sorted((work / "passes").glob("*/tasks.jsonl"), key=lambda file: file.stat().st_mtime):
-        folder, current = file.parent, _Pass(file.parent)
-        done, aside, claims = len(current.done()), _count(folder / "aside"), _count(folder / "claims")
-        running = max(0, claims - done - aside)
-        found.append(Progress(current.title, current.number, done, running, aside, _count(folder / "failed")))
-    return found
+    for folder in (file.parent for file in (work / "passes").glob("*/tasks.jsonl")):
+        with contextlib.suppress(FileNotFoundError):  # the stage is whole now
+            current, began = _Pass(folder), (folder / "tasks.jsonl").stat().st_mtime
+            done, aside = current.done(), _numbers(folder / "aside")
+            running = len(_numbers(folder / "claims") - done - aside)
+            told = Progress(current.title, current.number, len(done), running, len(aside), _count(folder / "failed"))
+            found.append((began, told))
+    return [told for _, told in sorted(found, key=lambda pair: pair[0])]
 
 
 def _count(folder: Path) -> int:

@@ -20,6 +20,8 @@ from openeurollm.engine.site import Site, seconds
 from openeurollm.errors import BadInput, Failure
 
 Part = Literal["array", "single", "training"]
+_NOTE = 1_000_000
+"""Bytes that no note has."""
 _SECONDS = 60
 """How long a command of Slurm may take to answer."""
 ACTIVE = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "SUSPENDED", "REQUEUED", "REQUEUE_HOLD", "RESIZING")
@@ -182,9 +184,9 @@ def _last(text: str) -> str:
 
 
 def read(file: Path) -> dict[str, Any]:
-    """A note of the jobs or of how one went; empty where there is none."""
+    """A note of the jobs or of how one went; empty where there is none, or nothing that one of ours would write."""
     try:
-        told = json.loads(file.read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
+        told = json.loads(file.read_text("utf-8")) if file.stat().st_size < _NOTE else None
+    except (FileNotFoundError, ValueError, RecursionError):
         return {}
     return told if isinstance(told, dict) else {}
