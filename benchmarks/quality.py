@@ -217,17 +217,19 @@ def run(trial: Trial) -> float:
     """Train, and return bits per byte of the held-out text."""
     from tokenizers import Tokenizer
 
-    from openeurollm.engine import Engine, Reporter
+    from openeurollm.engine import Reporter
     from openeurollm.model import data, trainer
     from openeurollm.model.decoder import Decoder
+    from openeurollm.model.distributed import World
     from openeurollm.model.shape import Shape
     from openeurollm.recipe import Model
+    from openeurollm.tokenizer import shards
 
     trainer.prepare(1)
     folder = Path(trial.folder)
     name = "top" if trial.arm == "top" else f"random-{trial.seed}"
-    data.encode(data.Encoding(trial.tag, (folder / f"{name}.parquet",), folder / "tokenizer.json", folder / name))
-    tokens = {trial.tag: np.load(folder / name)}
+    shards.encode_file(shards.Shard(folder / f"{name}.parquet", folder / "tokenizer.json", folder / name))
+    tokens = {trial.tag: data.Tokens([shards.opened(folder / name).ids])}
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     batches = data.Batches(tokens, {trial.tag: trial.tokens}, CONTEXT, BATCH // CONTEXT, trial.seed)
 
@@ -238,11 +240,11 @@ def run(trial: Trial) -> float:
     decoder = Decoder(Shape(tokenizer.get_vocab_size(), 2, 128, 4, 2, 32, 384, CONTEXT), trial.seed)
     rates = Model()
     training = trainer.Training(
-        f"{trial.tag} {trial.arm} {trial.seed}", batch, batches.steps, rates, 1.0, rates.warmup, rates.decay, 10**9,
+        f"{trial.tag} {trial.arm} {trial.seed}", batch, batches.steps, rates, 1.0, rates.warmup, rates.decay, 10**9, 1,
         data.bytes_of_tokens(tokenizer),
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as work:
-        trainer.train(decoder, training, Path(work), Path(work) / "metrics.jsonl", Engine(1, Reporter(quiet=True)))
+        trainer.train(decoder, training, Path(work), Path(work) / "metrics.jsonl", Reporter(quiet=True), World())
     return bits_per_byte(decoder, tokenizer, json.loads((folder / "held-out.json").read_text("utf-8")))
 
 

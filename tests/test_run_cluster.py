@@ -291,7 +291,7 @@ def test_the_dry_run_for_lumi_prints_scripts_that_a_shell_can_read(tiny, tmp_pat
     words = ("--account", "project_465000000", "--json")
     told = json.loads(command("run", RECIPES / "quickstart.toml", "--on", "lumi-g", "--dry-run", *words).stdout)
     assert [job["job"] for job in told["jobs"]] == [
-        "corpus", "tokenizer", "model-prepare", "model", "tuning", "evaluation", "release-board"
+        "corpus", "tokenizer", "model", "tuning", "evaluation", "release-board"
     ]  # fmt: skip
     assert told["problems"] == [] and told["total"]["node_hours"] > 0
     for job in told["jobs"]:
@@ -320,5 +320,5 @@ def test_ten_thousand_shards_are_few_jobs(tiny):
 
     steps = plan(tiny.recipe, RunFolder(Path("/nonexistent/run")))
     found = jobs(tiny.recipe, steps, site.load("lumi-g"), {"": 50})
-    assert len(found) == 7
+    assert len(found) == 6
     assert all(job.nodes <= 50 for job in found)

@@ -1,6 +1,5 @@
 """The base model: a decoder trained from nothing on the corpus, in the mixture and to the budget of the recipe."""
 
-from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -18,7 +17,7 @@ __all__ = ["build"]
 
 
 def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
-    """Encode the corpus, derive the shape, train, and write `base/` as a Hugging Face folder.
+    """Derive the shape, train, and write `base/` as a Hugging Face folder.
 
     Raises `Failure` before the training where the mixture has nothing of a language of the contract, or a language's
     share of it fell too far, `BadInput` where the processes cannot share a step, and `Stopped` where it is asked to
@@ -34,7 +33,7 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
     pieces = parts(recipe.model.batch_tokens, recipe.model.context)
     world.check(pieces)
     text_bytes = {tag: part["bytes"] for tag, part in run.need("corpus").results["text"].items() if part["bytes"]}
-    tokens = _encode(recipe, run, engine, world, tuple(text_bytes))
+    tokens, documents = data.tokens(run.folder("tokenizer") / "tokens", tuple(text_bytes))
     lengths = {tag: len(ids) for tag, ids in tokens.items()}
     tokenizer = Tokenizer.from_file(str(run.folder("tokenizer") / "tokenizer.json"))
     shape, total = derive(recipe.model, tokenizer.get_vocab_size(), sum(lengths.values()), recipe.mixture.max_epochs)
@@ -46,7 +45,6 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
     share = data.shares(sizes, 1.0, {})
     proof = prove(recipe, "model", {"text in the mixture": sizes})
     proof["exceptions"] |= falls(recipe, run, share)
-    engine.reach("training")
     decoder = Decoder(shape, recipe.seed)
     flop = batches.steps * rows * shape.context * shape.flop_per_token
     if world.first:
@@ -73,7 +71,7 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
     told = trainer.train(decoder, training, run.work("model"), metrics, world.reporter(engine), world)
     if world.first:
         export(decoder, run.folder("model") / "base", run.folder("tokenizer"), end=0)
-    counts = {tag: {"encoded": int((ids == 0).sum())} for tag, ids in tokens.items()}
+    counts = {tag: {"encoded": number} for tag, number in documents.items()}
     return counts, {
         "shape": shape.asdict(),
         "parameters": shape.parameters,
@@ -104,19 +102,3 @@ def _foretell(engine: Engine, shape: Shape, steps: int, flop: float, processes: 
         f"  {shape.parameters:,} parameters ({shape.layers} layers of {shape.width}), {steps:,} steps, "
         f"{flop:.2g} FLOP: about {max(1, round(minutes))} minutes here at half the matmul speed"
     )
-
-
-def _encode(
-    recipe: Recipe, run: RunFolder, engine: Engine, world: World, served: tuple[str, ...]
-) -> dict[str, data.Tokens]:
-    """Every language's text as ids; the first process has them made, and the others wait for it."""
-    folder: Path = run.work("model") / "tokens"
-    corpus, tokenizer = run.folder("corpus"), run.folder("tokenizer") / "tokenizer.json"
-    tasks = [
-        data.Encoding(tag, tuple(sorted((corpus / tag).glob("part-*.parquet"))), tokenizer, folder / f"{tag}.npy")
-        for tag in served
-    ]
-    if world.first:
-        engine.map("encode the corpus", data.encode, tasks)
-    world.wait()
-    return data.shards(folder, served)

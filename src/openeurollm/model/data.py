@@ -1,54 +1,50 @@
 """Training data: token shards, the mixture of languages, and batches that are a pure function of (seed, step)."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from openeurollm.languages import script_bytes
-from openeurollm.ledger import whole
-
-Tokens = NDArray[np.uint32]
+from openeurollm.ledger import read_json
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """One language's training text to be encoded with the tokenizer in `tokenizer` into the file `out`."""
+class Tokens:
+    """The token ids of a language's training text, read in place: shards of numpy's form one after another."""
 
-    tag: str
-    parts: tuple[Path, ...]
-    tokenizer: Path
-    out: Path
+    def __init__(self, shards: Sequence[NDArray[Any]]) -> None:
+        self._shards = shards
+        self._ends = np.cumsum([len(shard) for shard in shards])
 
-    def __str__(self) -> str:
-        return self.tag
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
 
-
-def encode(task: Encoding) -> None:
-    """Write a language's documents as one array of ids (uint32), each document closed by `<|endoftext|>` (id 0)."""
-    if task.out.is_file():
-        return
-    tokenizer = Tokenizer.from_file(str(task.tokenizer))
-    tokenizer.encode_special_tokens = True  # text from the web must not hold control tokens
-    pieces: list[NDArray[np.uint32]] = []
-    for part in task.parts:
-        with pq.ParquetFile(part) as file:
-            for batch in file.iter_batches(256, columns=["text"]):
-                for encoded in tokenizer.encode_batch_fast(batch["text"].to_pylist(), add_special_tokens=False):
-                    pieces.append(np.array([*encoded.ids, 0], np.uint32))
-    with whole(task.out) as partial, open(partial, "wb") as file:
-        np.save(file, np.concatenate(pieces) if pieces else np.zeros(0, np.uint32), allow_pickle=False)
+    def take(self, start: int, number: int) -> NDArray[np.int64]:
+        """`number` ids from `start` on; the first follows the last."""
+        found = np.empty(number, np.int64)
+        filled = 0
+        while filled < number:
+            at = (start + filled) % len(self)
+            shard = int(np.searchsorted(self._ends, at, "right"))
+            first = at - (int(self._ends[shard]) - len(self._shards[shard]))
+            piece = self._shards[shard][first : first + number - filled]
+            found[filled : filled + len(piece)] = piece
+            filled += len(piece)
+        return found
 
 
-def shards(folder: Path, tags: tuple[str, ...]) -> dict[str, Tokens]:
-    """The encoded languages, memory-mapped."""
-    return {tag: np.load(folder / f"{tag}.npy", mmap_mode="r", allow_pickle=False) for tag in tags}
+def tokens(folder: Path, tags: Sequence[str]) -> tuple[dict[str, Tokens], dict[str, int]]:
+    """The languages' tokens and numbers of documents, from the shards in `folder/TAG` that the tokenizer wrote."""
+    found, documents = {}, {}
+    for tag in tags:
+        about = sorted((folder / tag).glob("*.json"))
+        found[tag] = Tokens([np.load(each.with_suffix(".npy"), mmap_mode="r", allow_pickle=False) for each in about])
+        documents[tag] = sum(int(read_json(each)["documents"]) for each in about)
+    return found, documents
 
 
 def shares(text_bytes: Mapping[str, int], temperature: float, given: Mapping[str, float]) -> dict[str, float]:
@@ -122,7 +118,7 @@ class Batches:
         epoch, place = divmod(rank, chunks)
         order, offset = self._epoch(number, epoch, chunks)
         start = int(order[place]) * self._context + offset
-        return np.take(tokens, np.arange(start, start + self._context + 1), mode="wrap").astype(np.int64)
+        return tokens.take(start, self._context + 1)
 
     @lru_cache(maxsize=512)  # noqa: B019 - one Batches lives as long as its training
     def _epoch(self, number: int, epoch: int, chunks: int) -> tuple[NDArray[np.int64], int]:

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from openeurollm.engine import Engine
 from openeurollm.ledger import Counts, RunFolder, write_json, write_text
 from openeurollm.recipe import Recipe, prove, tags
-from openeurollm.tokenizer import card
+from openeurollm.tokenizer import card, shards
 from openeurollm.tokenizer.fairness import chart, load, measure, on_declaration, parallel
 from openeurollm.tokenizer.files import configuration, write
 from openeurollm.tokenizer.train import SPECIAL, count_files, train, train_from_texts
@@ -27,7 +27,7 @@ __all__ = [
 
 
 def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
-    """Train the tokenizer on the run's corpus and measure its fairness.
+    """Train the tokenizer on the run's corpus, measure its fairness, and encode the corpus into shards, `tokens/TAG/`.
 
     Raises `Failure` where a language of the contract has no text to learn from, or no parallel text to be measured on,
     and `BadInput` as `train` does.
@@ -41,6 +41,10 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         trained = train(tables, parallel(folder, tags(recipe)) if folder else sentences, recipe.tokenizer)
         task.advance()
     write(trained, out)
+    made, place = out / "tokenizer.json", out / "tokens"
+    files = [(tag, file) for tag in texts for file in texts[tag]]
+    tasks = [shards.Shard(file, made, place / tag / file.stem) for tag, file in files]
+    engine.map("encode the corpus", shards.encode_file, tasks)
     found = measure(recipe.name, trained.tokenizer, sentences)
     counts = {tag: _buckets(tables[tag].counted.documents, texts[tag]) for tag in tags(recipe)}
     learnt = {tag: buckets["learnt"] for tag, buckets in counts.items()}
