@@ -255,3 +255,15 @@ def test_the_card_says_how_it_was_trained_and_what_each_language_pays(tiny):
     for tag, cost in fairness["languages"].items():
         assert f"({tag}) | {cost:.1f} | {training['languages'][tag]['weight']:.2f} |" in card
     assert "on which the weights were set" in card
+
+
+def test_a_recipe_can_ask_for_parity():
+    text = {
+        "mt": ["il-ħobż u l-ilma tal-baħar fis-sema kollha " * 500],
+        "ga": ["an ghaoth aduaidh agus an ghrian " * 5],
+    }
+    development = {"mt": ["ħobż"], "ga": ["an ghaoth aduaidh agus an ghrian"]}
+    limits = Limits(vocabulary=300, reserved=0, rounds=0, most_repeats=1)
+    fair = Limits(**{**limits.model_dump(), "parity": {"share": 1.0, "window": 0}})
+    plain, levelled = (train(_tables(**text), development, each).told["rounds"][-1] for each in (limits, fair))
+    assert levelled["tokens a sentence"]["ga"] < plain["tokens a sentence"]["ga"]

@@ -32,7 +32,7 @@ LONGEST_WORD = 128
 MOST_WORDS = 50_000_000
 """Rows of the largest table that is read."""
 MOST_TIMES = 1 << 50
-"""The largest count of a word."""
+"""The largest sum of the counts of a table, so that weights do not overflow."""
 _METADATA = b"openeurollm_counts"
 _BATCH = 4_000_000
 """Bytes of text that are counted at a time."""
@@ -241,7 +241,7 @@ def read(path: Path) -> Table:
         raise refused
     if len(words) and not (
         counts.min() > 0
-        and counts.max() <= MOST_TIMES
+        and counts.astype(np.float64).sum() <= MOST_TIMES
         and pc.max(pc.binary_length(words)).as_py() <= LONGEST_WORD
         and pc.all(pc.less(words[:-1], words[1:])).as_py() is not False
     ):
