@@ -230,10 +230,43 @@ def test_compare_puts_tokenizers_side_by_side(tiny):
     assert {**ours, "name": ""} == {**same, "name": ""}
     assert len(ours["languages"]) == 43
     lines = _text("tokenizer", "compare", *paths, "--parallel", tiny.home / "parallel").splitlines()
-    assert lines[0] == "tokens a sentence, 32 sentences"
-    assert lines[1].split() == ["language", "tiny", "tuned"]
-    assert lines[2].split()[0] == ours["worst_language"]
-    assert len(lines) == 2 + 43 + 4
+    assert lines[0] == "tokens a sentence, over English and over the mean of all; 32 sentences"
+    assert " ".join(lines[1].split()) == "language tiny / English / mean tuned / English / mean"
+    assert f"({ours['worst_language']})" in lines[2]
+    assert lines[45] == ""
+    assert [line.split("  ")[0] for line in lines[47:]] == [
+        "tokens in all",
+        "mean",
+        "worst",
+        "max / min",
+        "Gini",
+        "tokens a word",
+        "bytes a token",
+        "words kept whole",
+    ]
+
+
+def test_compare_draws_and_measures_speed_when_asked(tiny, tmp_path):
+    drawn = tmp_path / "who-pays.svg"
+    command = ("tokenizer", "compare", tiny.run.path, "--parallel", tiny.home / "parallel", "--chart", drawn, "--speed")
+    assert _json(*command)["tokenizers"][0]["mb_per_s"] > 0
+    assert "Maltese" in drawn.read_text("utf-8")
+
+
+def test_export_writes_what_compare_reads(tiny, tmp_path):
+    files = _json("tokenizer", "export", tiny.run.path, "--out", tmp_path / "out")["files"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(file.split("/")[-1] for file in files)
+    paths = (tiny.run.path, tmp_path / "out" / "tokenizer.tiktoken")
+    ours, ranks = _json("tokenizer", "compare", *paths, "--parallel", tiny.home / "parallel")["tokenizers"]
+    assert ours["languages"] == ranks["languages"]
+    assert ours["vocabulary"] == ranks["vocabulary"]
+
+
+def test_encode_takes_the_training_text_of_a_run(tiny, tmp_path):
+    told = _json("tokenizer", "encode", tiny.run.path, "--out", tmp_path)
+    assert {each["language"] for each in told} == {"mt", "ga", "el", "ka", "en", "sr-Latn"}
+    assert all((tmp_path / each["language"] / "part-00000.npy").is_file() for each in told)
+    assert "no Parquet files" in _refused("tokenizer", "encode", tiny.run.folder("tokenizer"), "--out", tmp_path)
 
 
 def test_compare_refuses_what_is_no_tokenizer(tiny, tmp_path):
