@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections import Counter
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -123,6 +124,9 @@ SPOILT = {
     "a word too long": lambda path: _as(path, {"word": [b"a" * 9_000], "count": [1]}),
     "a word twice": lambda path: _as(path, {"word": [b"a", b"a"], "count": [1, 1]}),
     "a count beyond all text": lambda path: _as(path, {"word": [b"a"], "count": [1 << 62]}),
+    "of no text": lambda path: write(
+        path, replace(made := count_texts("mt", ["a"]), counted=replace(made.counted, bytes=0))
+    ),
     "metadata of another kind": lambda path: _as(
         path, {"word": [b"a"], "count": [1]}, {b"openeurollm_counts": b'{"language": 5}'}
     ),

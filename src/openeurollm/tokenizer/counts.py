@@ -188,7 +188,10 @@ def merged(tables: Sequence[Table]) -> Table:
     first = tables[0].counted
     for other in (table.counted for table in tables):
         if (other.language, other.digits) != (first.language, first.digits):
-            raise BadInput(f"counts of {other.language} with digits by {other.digits} do not add up with {first}")
+            raise BadInput(
+                f"counts of {other.language} (digits: {other.digits}) and of {first.language} (digits: {first.digits}) "
+                "do not add up"
+            )
     counted = Counted(
         first.language,
         first.digits,
@@ -237,10 +240,11 @@ def read(path: Path) -> Table:
         words, counts = _one_piece(rows["word"]), rows["count"].to_numpy()
     except (OSError, pa.ArrowException, ValidationError, TypeError):
         raise refused from None
-    if words.type != pa.binary() or counts.dtype != np.int64 or words.null_count:
+    if words.type != pa.binary() or counts.dtype != np.int64 or words.null_count or counted.documents < 0:
         raise refused
     if len(words) and not (
-        counts.min() > 0
+        counted.bytes > 0
+        and counts.min() > 0
         and counts.astype(np.float64).sum() <= MOST_TIMES
         and pc.max(pc.binary_length(words)).as_py() <= LONGEST_WORD
         and pc.all(pc.less(words[:-1], words[1:])).as_py() is not False
