@@ -13,6 +13,10 @@ class Failure(Exception):
     """The work itself failed; the message says what is lost and what to do. Exit code 1."""
 
 
+class Lost(Failure):
+    """Another process of the same work has ended; the same again, with all of them, may go well."""
+
+
 class Stopped(Exception):
     """The work was asked to stop; what it had done is kept, and starting it again goes on from there. Exit code 75."""
 

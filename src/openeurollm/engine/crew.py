@@ -32,7 +32,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 
 from openeurollm.engine.pool import ATTEMPTS, Engine, Function, Item, Pool, Trouble, set_aside, slug
-from openeurollm.errors import BadInput, Failure, Stopped
+from openeurollm.errors import BadInput, Failure, Lost, Stopped
 from openeurollm.ledger import Meter, read_json, write_json, write_text
 
 _ROOMS = ("openeurollm.corpus.", "openeurollm.tokenizer.", "openeurollm.model.", "openeurollm.evaluation.")
@@ -258,9 +258,13 @@ def _outcome(build: Callable[[Crew], None], crew: Crew) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def noted(over: Path) -> Iterator[None]:
-    """Note in the file `over` why the block ended badly, for those who ask for it later."""
+    """Note in the file `over` why the block ended badly, for those who ask for it later; who finds it there need not
+    try again.
+    """
     try:
         yield
+    except Lost:
+        raise
     except (BadInput, Failure) as error:
         write_json(over, _words(error))
         raise

@@ -1,5 +1,5 @@
 export MASTER_ADDR=$(hostname) MASTER_PORT=$((20000 + SLURM_JOB_ID % 20000))
-rm -f "$stop"
+rm -f "$stop" "$over"
 trap 'touch "$stop"' USR1  # the time limit is near: save a checkpoint, and go on in another job
 for attempt in 1 2 3; do
   srun --kill-on-bad-exit=1 --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}" \

@@ -137,7 +137,7 @@ def _peers() -> Iterator[None]:
         yield
     except RuntimeError as error:
         reason = (str(error).splitlines() or [""])[0][:200]
-        raise Failure(f"another process of the training has ended ({reason}); run again to go on") from error
+        raise Lost(f"another process of the training has ended ({reason}); run again to go on") from error
 
 
 def _tree(low: int, high: int, part: Callable[[int], Tensor]) -> Tensor:
