@@ -20,7 +20,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from openeurollm.engine import Engine, Reporter
-from openeurollm.errors import BadInput, Failure
+from openeurollm.errors import BadInput, Lost
 
 _WORK_ELSEWHERE = timedelta(days=1)
 """How long processes wait for one that encodes or writes; where it dies, they learn of it at once."""
