@@ -87,7 +87,7 @@ def test_the_death_of_a_process_ends_the_others_and_is_made_good(tiny, tmp_path,
     folder = _folder(tiny, tmp_path)
     told = _train(tiny, folder, 4, SIGNAL=f"1 20 {signal.SIGKILL:d}")
     assert told.pop(1) is None
-    assert [words[:52] for words in told] == ["Failure: another process of the training has ended ("] * 3
+    assert [words[:49] for words in told] == ["Lost: another process of the training has ended ("] * 3
     _train(tiny, folder, 2)
     assert _made(folder) == alone
 
