@@ -74,8 +74,11 @@ def test_a_lead_that_is_stopped_is_replaced_and_does_no_harm_when_it_comes_back(
     until(lambda: claimed(folder), 120, "no shard is claimed")
     lead = lead_of(folder)
     os.kill(lead, signal.SIGSTOP)
+    others = folder.work("corpus") / ".shard.elsewhere-1.part"
+    others.touch()
     until(lambda: lead_of(folder) != lead, 60, "nobody takes the lead")
     until(lambda: any(folder.work("corpus").glob("passes/duplicates-*")), 60, "the work does not go on")
+    assert others.exists(), "what others are writing is theirs"
     os.kill(lead, signal.SIGCONT)
     _, words = run.communicate(timeout=280)
     assert run.returncode == 0, words

@@ -30,6 +30,7 @@ from openeurollm.ledger import (
     host,
     outputs,
     remove,
+    remove_partial,
     with_others,
     write_text,
 )
@@ -275,7 +276,9 @@ def _keeps_the_contract(stage: Stage, recipe: Recipe, run: RunFolder, record: Re
 
 def _build(stage: Stage, recipe: Recipe, folder: RunFolder, engine: Engine, files: "_Inputs") -> None:
     parameters, inputs = _parameters(stage, recipe), _inputs(stage, folder, files)
-    folder.begin(stage.name, digest_of([parameters, inputs, _code(stage)]))
+    key = digest_of([parameters, inputs, _code(stage)])
+    if engine.costs is None or not _goes_on(folder, stage.name, key):
+        folder.begin(stage.name, key)
     started, notes = _now(), folder.work(stage.name) / "cost.json"
     if engine.costs is not None and not notes.is_file():
         for file in engine.costs.glob("*.json"):
@@ -283,6 +286,7 @@ def _build(stage: Stage, recipe: Recipe, folder: RunFolder, engine: Engine, file
     with Meter(notes, engine.gpus) as meter:
         here = replace(engine, work=folder.work(stage.name))
         counts, results = import_module(stage.module).build(recipe, folder, here)
+    remove_partial(folder.folder(stage.name))
     cost = with_others(meter.cost, engine.costs) if engine.costs is not None else meter.cost
     record = Record(
         stage=stage.name,
@@ -301,6 +305,13 @@ def _build(stage: Stage, recipe: Recipe, folder: RunFolder, engine: Engine, file
     engine.confirm()
     folder.end(stage.name, record)
     engine.reporter.say(f"  {stage.name} done in {meter.cost['wall_seconds']:.0f} s")
+
+
+def _goes_on(folder: RunFolder, stage: str, key: str) -> bool:
+    """Is the stage under way, so that others may be at its shards, whose files must stay."""
+    mark = folder.work(stage) / "key"
+    under_way = mark.is_file() and mark.read_text("utf-8") == key
+    return under_way and folder.folder(stage).is_dir() and folder.record(stage) is None
 
 
 def _parameters(stage: Stage, recipe: Recipe) -> dict[str, Any]:
