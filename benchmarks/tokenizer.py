@@ -84,11 +84,13 @@ def lines(folder: Path) -> Iterator[str]:
 
 
 def learn_ours(data: Path, development: str, out: Path, vocabulary: int, rounds: int, each: int) -> None:
+    from openeurollm.engine import Engine, Reporter
     from openeurollm.recipe import Tokenizer
-    from openeurollm.tokenizer.train import train_from_texts
+    from openeurollm.tokenizer import count_folder, parallel, train, write
 
     limits = Tokenizer(vocabulary=vocabulary, rounds=rounds, bytes_per_language=each)
-    train_from_texts(data, Path(development) if development else None, out, limits)
+    tables = count_folder(data, limits, out / "counts", Engine(1, Reporter(quiet=True)))
+    write(train(tables, parallel(Path(development), list(tables)) if development else {}, limits), out)
 
 
 def learn_tokenizers(data: Path, vocabulary: int) -> None:

@@ -253,6 +253,19 @@ def test_compare_draws_and_measures_speed_when_asked(tiny, tmp_path):
     assert "Maltese" in drawn.read_text("utf-8")
 
 
+def test_counts_and_a_tokenizer_are_made_from_a_folder_of_text(tiny, tmp_path):
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text" / "mt.txt").write_text("il-ħobż tal-baħar fis-sema kollha xemx qamar\n" * 50, "utf-8")
+    counts = tmp_path / "counts"
+    assert _json("tokenizer", "count", "--data", tmp_path / "text", "--out", counts)[0]["language"] == "mt"
+    made = ("--counts", counts, "--vocabulary", 300, "--out", tmp_path / "made")
+    assert _json("tokenizer", "train", *made)["languages"] == 1
+    parallel = ("--parallel", tiny.home / "parallel")
+    assert _json("tokenizer", "compare", tmp_path / "made", *parallel)["tokenizers"][0]["vocabulary"] == 300
+    assert "--vocabulary" in _refused("tokenizer", "train", "--counts", counts, "--vocabulary", 3, "--out", tmp_path)
+    assert "--digits" in _refused("tokenizer", "count", "--data", tmp_path, "--out", counts, "--digits", "five")
+
+
 def test_export_writes_what_compare_reads(tiny, tmp_path):
     files = _json("tokenizer", "export", tiny.run.path, "--out", tmp_path / "out")["files"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(file.split("/")[-1] for file in files)

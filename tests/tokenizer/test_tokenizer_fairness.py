@@ -2,7 +2,6 @@
 
 import json
 from statistics import fmean
-from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
@@ -12,7 +11,6 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from openeurollm.errors import BadInput
 from openeurollm.tokenizer import load, measure, parallel
 from openeurollm.tokenizer.compare import compare
-from openeurollm.tokenizer.fairness import chart
 
 
 def _toy():
@@ -147,24 +145,6 @@ def test_a_folder_without_parallel_text_is_bad_input(toy, tmp_path):
 
 def test_only_the_languages_asked_for_are_read(lines):
     assert parallel(lines, ["mt", "xx"]).keys() == {"mt"}
-
-
-def test_the_chart_is_well_formed_and_has_a_bar_a_language_longest_first(tiny):
-    told = json.loads((tiny.run.folder("tokenizer") / "fairness.json").read_text("utf-8"))["tokenizers"][0]
-    root = ElementTree.parse(tiny.run.folder("tokenizer") / "fairness.svg").getroot()  # our own file
-    bars = [float(bar.get("width")) for bar in root.iter("{http://www.w3.org/2000/svg}rect") if bar.get("rx")]
-    assert len(bars) == len(told["languages"])
-    assert bars == sorted(bars, reverse=True)
-    text = "".join(root.itertext())
-    assert "Maltese (mt)" in text
-    assert f"{told['worst']:.1f}" in text
-    assert f"mean {told['mean']:.1f}" in text
-
-
-@pytest.mark.parametrize("name", ["<b>&\"'", "]]>", "tiny"])
-def test_a_hostile_name_stays_text_in_the_chart(name):
-    drawn = chart(measure(name, _toy(), {"mt": ["a a"], "<&>": ["a"]}))
-    assert name in "".join(ElementTree.fromstring(drawn).itertext())  # our own file
 
 
 def test_load_takes_a_file_a_folder_and_a_run(tiny):

@@ -14,7 +14,8 @@ from openeurollm.engine import Engine, Reporter
 from openeurollm.errors import BadInput, Failure
 from openeurollm.ledger import digest, read_json
 from openeurollm.recipe import Tokenizer as Limits
-from openeurollm.tokenizer import SPECIAL, build, count_files, load, train, train_from_texts
+from openeurollm.tokenizer import SPECIAL, build, count_files, count_folder, load, read_counts, train
+from openeurollm.tokenizer import write as write_files
 from openeurollm.tokenizer.counts import count_texts
 from openeurollm.tokenizer.counts import write as save
 
@@ -204,11 +205,31 @@ def test_text_in_a_folder_is_enough_to_train_on(tmp_path):
     (tmp_path / "mt.txt").write_text("il-ħobż tal-baħar fis-sema kollha xemx qamar\n" * 50, "utf-8")
     (tmp_path / "ga.jsonl").write_text('{"text": "an ghaoth aduaidh"}\n' * 50, "utf-8")
     engine = Engine(1, Reporter(quiet=True))
-    told = train_from_texts(tmp_path, None, tmp_path / "out", Limits(vocabulary=300), engine)
-    assert told["languages"].keys() == {"mt", "ga"}
+    limits = Limits(vocabulary=300)
+    tables = count_folder(tmp_path, limits, tmp_path / "counts", engine)
+    assert tables.keys() == {"mt", "ga"}
+    write_files(train(tables, {}, limits), tmp_path / "out")
     assert load(tmp_path / "out").get_vocab_size() == 300
     with pytest.raises(BadInput, match="no files named TAG"):
-        train_from_texts(tmp_path / "out", None, tmp_path / "other", Limits(), engine)
+        count_folder(tmp_path / "out", limits, tmp_path / "other", engine)
+
+
+def test_counts_of_several_sites_add_up(tmp_path):
+    engine, limits = Engine(1, Reporter(quiet=True)), Limits(vocabulary=300)
+    text = "il-ħobż tal-baħar fis-sema kollha xemx qamar\n"
+    for site, times in (("here", 30), ("there", 20), ("all", 50)):
+        (tmp_path / site).mkdir()
+        (tmp_path / site / "mt.txt").write_text(text * times, "utf-8")
+        count_folder(tmp_path / site, limits, tmp_path / f"{site}.counts", engine)
+    two = read_counts([tmp_path / "here.counts", tmp_path / "there.counts"])["mt"]
+    one = read_counts([tmp_path / "all.counts"])["mt"]
+    assert two.counts.tolist() == one.counts.tolist() and two.words == one.words
+    assert train({"mt": two}, {}, limits).merges == train({"mt": one}, {}, limits).merges
+    with pytest.raises(BadInput, match="no counts here"):
+        read_counts([tmp_path / "here"])
+    (tmp_path / "all.counts" / "mt").rename(tmp_path / "all.counts" / "ga")
+    with pytest.raises(BadInput, match="counts of 'mt', not of ga"):
+        read_counts([tmp_path / "all.counts"])
 
 
 def test_the_stage_counts_documents_and_reports_its_fairness(tiny):
@@ -242,7 +263,7 @@ def test_a_language_without_parallel_text_stops_the_run_and_is_named(tiny, tmp_p
     for tag in ("mt", "el", "ka", "en", "sr-Latn"):
         (tmp_path / "parallel" / f"{tag}.txt").write_text("one line\n")
     recipe = tiny.change(f"parallel={tmp_path}/parallel")
-    with pytest.raises(Failure, match=r"no tokens a sentence for Irish \(ga\); add TAG.txt to the parallel text"):
+    with pytest.raises(Failure, match=r"no tokens a sentence for Irish \(ga\); add a source of text, or TAG.txt to the parallel text"):
         build(recipe, folder, tiny.engine)
     build(tiny.change(f"parallel={tmp_path}/parallel", "gaps.ga='not translated yet'"), folder, tiny.engine)
 

@@ -1,4 +1,4 @@
-"""`openeurollm tokenizer compare`, `export` and `encode`."""
+"""`openeurollm tokenizer compare`, `count`, `train`, `export` and `encode`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,7 +9,7 @@ import typer
 
 from openeurollm.cli.frame import AsJson, app, print_json, print_table
 
-tokenizer = typer.Typer(help="Look at tokenizers.", no_args_is_help=True)
+tokenizer = typer.Typer(help="Compare tokenizers, make them, use them.", no_args_is_help=True)
 app.add_typer(tokenizer, name="tokenizer")
 
 
@@ -88,6 +88,72 @@ def _summary(several: Sequence[Mapping[str, Any]]) -> Iterator[Sequence[Any]]:
     yield row("words kept whole", mean("whole_words"))
     if "mb_per_s" in several[0]:
         yield row("MB/s, one core", lambda each: f"{each['mb_per_s']:.1f}")
+
+
+Digits = Annotated[str, typer.Option(help="How numbers are cut: threes, from the right, or single.")]
+
+
+@tokenizer.command()
+def count(
+    data: Annotated[Path, typer.Option(help="Folder of TAG.jsonl.zst, TAG.txt or TAG.parquet.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the counts, TAG/*.parquet.", show_default=False)],
+    bytes_per_language: Annotated[int, typer.Option(min=1_000, help="Text of each language, at most.")] = 10_000_000,
+    digits: Digits = "threes",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores when not given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count the words of text by language, which is all that `train` needs to know of it."""
+    from openeurollm import tokenizer as room
+    from openeurollm.engine import Engine, Reporter
+    from openeurollm.ledger import cores
+
+    engine = Engine(workers or cores(), Reporter(quiet=as_json))
+    tables = room.count_folder(data, _limits(bytes_per_language=bytes_per_language, digits=digits), out, engine)
+    rows = [(tag, table.counted.documents, table.counted.bytes, len(table)) for tag, table in tables.items()]
+    columns = ("language", "documents", "bytes", "words")
+    if as_json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    else:
+        print_table("", columns, rows, numbers=3)
+
+
+@tokenizer.command()
+def train(
+    counts: Annotated[list[Path], typer.Option(help="Folder of counts; repeatable, they add up.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the tokenizer.", show_default=False)],
+    vocabulary: Annotated[int, typer.Option(help="Slots, bytes and special tokens included.")] = 32_768,
+    development: Annotated[
+        Path | None, typer.Option(help="Folder of parallel text, TAG.txt, on which languages are made to pay alike.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=0, max=10, help="Times that the weights are set anew on it.")] = 2,
+    digits: Digits = "threes",
+    as_json: AsJson = False,
+) -> None:
+    """Train a tokenizer from counts of words, balanced over the languages."""
+    from openeurollm import tokenizer as room
+
+    limits = _limits(vocabulary=vocabulary, rounds=rounds if development else 0, digits=digits)
+    tables = room.read_counts(counts)
+    trained = room.train(tables, room.parallel(development, list(tables)) if development else {}, limits)
+    room.write(trained, out)
+    told = {"tokenizer": str(out / "tokenizer.json"), "languages": len(tables), "merges": trained.told["merges"]}
+    if as_json:
+        print_json({**told, "rounds": trained.told["rounds"]})
+    else:
+        print(f"{told['tokenizer']}: {told['merges']:,} merges from {told['languages']} languages")
+
+
+def _limits(**given: Any) -> Any:
+    from pydantic import ValidationError
+
+    from openeurollm.errors import BadInput
+    from openeurollm.recipe import Tokenizer
+
+    try:
+        return Tokenizer(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadInput(f"--{first['loc'][0]}: {first['msg'].lower()}") from None
 
 
 @tokenizer.command()

@@ -12,7 +12,7 @@ from openeurollm.recipe.schema import Recipe
 
 _REMEDIES = {
     "corpus": "add a source",
-    "tokenizer": "add TAG.txt to the parallel text",
+    "tokenizer": "add a source of text, or TAG.txt to the parallel text",
     "model": "raise [model] compute",
     "tuning": "add some to the conversations of [tuning]",
     "evaluation": "add TAG.txt to the parallel text",

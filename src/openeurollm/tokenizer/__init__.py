@@ -8,21 +8,23 @@ import pyarrow.parquet as pq
 from openeurollm.engine import Engine
 from openeurollm.ledger import Counts, RunFolder, write_json, write_text
 from openeurollm.recipe import Recipe, prove, tags
-from openeurollm.tokenizer import card, shards
-from openeurollm.tokenizer.fairness import chart, load, measure, on_declaration, parallel
+from openeurollm.tokenizer import card, dots, shards
+from openeurollm.tokenizer.fairness import load, measure, on_declaration, parallel
 from openeurollm.tokenizer.files import configuration, write
-from openeurollm.tokenizer.train import SPECIAL, count_files, train, train_from_texts
+from openeurollm.tokenizer.train import SPECIAL, count_files, count_folder, read_counts, train
 
 __all__ = [
     "SPECIAL",
     "build",
     "configuration",
     "count_files",
+    "count_folder",
     "load",
     "measure",
     "parallel",
+    "read_counts",
     "train",
-    "train_from_texts",
+    "write",
 ]
 
 
@@ -55,7 +57,7 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
         "declaration_characters_a_token": on_declaration(trained.tokenizer, tags(recipe)),
     }
     write_json(out / "fairness.json", fairness)
-    write_text(out / "fairness.svg", chart(found))
+    write_text(out / "fairness.svg", dots.chart([found]))
     write_text(out / "README.md", card.text(trained, fairness, fitted=folder is None))
     told = {name: found[name] for name in ("vocabulary", "mean", "worst", "worst_language", "max_min", "gini")}
     little = [tag for tag, each in trained.told["languages"].items() if each["little_text"]]

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from html import escape
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -115,32 +114,3 @@ def _gini(values: list[float]) -> float:
     ordered = sorted(values)
     weighted = sum(place * value for place, value in enumerate(ordered, 1))
     return 2 * weighted / (len(ordered) * sum(ordered)) - (len(ordered) + 1) / len(ordered)
-
-
-def chart(fairness: Mapping[str, Any]) -> str:
-    """The table of one tokenizer as SVG: a bar a language, longest first, and a line at the mean."""
-    costs: dict[str, float] = dict(sorted(fairness["languages"].items(), key=lambda pair: -pair[1]))
-    row, left, width = 18, 190, 520
-    scale = width / max(costs.values())
-    height = row * len(costs) + 60
-    mean = left + fairness["mean"] * scale
-    bars = [
-        f'<text x="{left - 8}" y="{48 + row * place}" text-anchor="end">{escape(_name(tag))}</text>'
-        f'<rect x="{left}" y="{36 + row * place}" width="{cost * scale:.1f}" height="{row - 4}" rx="2" fill="#2b6cb0"/>'
-        f'<text x="{left + cost * scale + 6:.1f}" y="{48 + row * place}">{cost:.1f}</text>'
-        for place, (tag, cost) in enumerate(costs.items())
-    ]
-    title = f"Tokens a parallel sentence, {escape(str(fairness['name']))}, {fairness['vocabulary']:,} slots"
-    foot = f"mean {fairness['mean']:.1f}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 60} {height}" role="img" '
-        f'font-family="system-ui, sans-serif" font-size="12" fill="#1a202c"><title>{title}</title>'
-        f'<rect width="100%" height="100%" fill="#ffffff"/><text x="8" y="20" font-size="15">{title}</text>'
-        f"{''.join(bars)}"
-        f'<line x1="{mean:.1f}" x2="{mean:.1f}" y1="30" y2="{height - 22}" stroke="#c05621" stroke-dasharray="4 3"/>'
-        f'<text x="{mean:.1f}" y="{height - 8}" text-anchor="middle" fill="#c05621">{foot}</text></svg>\n'
-    )
-
-
-def _name(tag: str) -> str:
-    return f"{languages()[tag].name} ({tag})" if tag in languages() else tag

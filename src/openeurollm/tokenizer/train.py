@@ -152,25 +152,32 @@ def train(tables: Mapping[str, Table], development: Mapping[str, Sequence[str]],
     return Trained(tuple(map(tuple, learnt.merges.tolist())), limits, told)
 
 
-def train_from_texts(
-    data: Path, development: Path | None, out: Path, limits: Limits, engine: Engine | None = None
-) -> dict[str, Any]:
-    """Train on a folder of text, `TAG.parquet`, `TAG.jsonl` or `TAG.txt` (the latter two packed or not), and write the
-    tokenizer's files into `out`; returns what `training.json` there says. Tables of counts lie in `out`/counts.
-
-    `development` is a folder of parallel text for the rounds. Raises `BadInput` for a folder without such files, and
-    as `train` does.
+def count_folder(data: Path, limits: Limits, out: Path, engine: Engine) -> dict[str, Table]:
+    """Count a folder of text, `TAG.parquet`, `TAG.jsonl` or `TAG.txt` (the latter two packed or not), into tables in
+    `out`/TAG. Raises `BadInput` for a folder without such files.
     """
-    from openeurollm.tokenizer.fairness import parallel
-    from openeurollm.tokenizer.files import write
-
     texts = {tag: files for tag in languages() if (files := _files(data, tag))}
     if not texts:
         raise BadInput(f"{data}: no files named TAG.jsonl.zst, TAG.txt or TAG.parquet for a language of the contract")
-    tables = count_files(texts, limits, out / "counts", engine or Engine(1))
-    trained = train(tables, parallel(development, list(texts)) if development else {}, limits)
-    write(trained, out)
-    return trained.told
+    return count_files(texts, limits, out, engine)
+
+
+def read_counts(folders: Sequence[Path]) -> dict[str, Table]:
+    """The tables of counts in `FOLDER/TAG/*.parquet` of all folders, added up by language.
+
+    Raises `BadInput` for a folder without any, and a file that is no table of its language.
+    """
+    found: dict[str, list[Table]] = {}
+    for folder in folders:
+        files = [(tag, file) for tag in languages() for file in sorted((folder / tag).glob("*.parquet"))]
+        if not files:
+            raise BadInput(f"{folder}: no counts here (TAG/*.parquet); `openeurollm tokenizer count` makes them")
+        for tag, file in files:
+            table = counts.read(file)
+            if table.counted.language != tag:
+                raise BadInput(f"{file}: counts of {table.counted.language[:40]!r}, not of {tag}")
+            found.setdefault(tag, []).append(table)
+    return {tag: counts.merged(tables) for tag, tables in found.items()}
 
 
 def _files(data: Path, tag: str) -> list[Path]:
