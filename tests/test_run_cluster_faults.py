@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import pytest
@@ -86,6 +85,26 @@ def test_a_lead_that_is_stopped_is_replaced_and_does_no_harm_when_it_comes_back(
     assert "Traceback" not in logs(folder) and "error:" not in logs(folder), logs(folder)
     none_left(cluster)
 
+
+def test_a_training_of_which_a_process_is_killed_goes_on_in_the_same_job(
+    tiny,
+    cluster,  # noqa: F811
+    tiny_until_tokenizer,  # noqa: F811
+    one_core,  # noqa: F811
+):
+    run = cluster.start(tiny.file, "--until", "model", "--nodes", "2", on=one_core)
+    folder = tiny_until_tokenizer
+    until((folder.work("model") / "checkpoint.safetensors").exists, 200, "there is no checkpoint")
+    second = [each for each in programs(cluster, "openeurollm", "work") if each.environ().get("RANK") == "1"]
+    second[-1].kill()
+    _, words = run.communicate(timeout=280)
+    assert run.returncode == 0, words
+    assert outputs(folder, "model") == outputs(tiny.run, "model")
+    assert "error: another process of the training has ended" in logs(folder, "model")
+    assert cluster.slurm.job(cluster.jobs()["model"]).get("Restarts", "0") == "0"
+    none_left(cluster)
+
+
 @pytest.fixture
 def small_disk(cluster):  # noqa: F811
     """A file system of its own for the runs, whose size can change."""
@@ -141,7 +160,8 @@ def test_a_shard_that_always_fails_is_set_aside_and_the_next_run_tries_it_again(
     assert "IsADirectoryError" in (folder.work("corpus") / "set-aside" / "write.txt").read_text()
     status = cluster.status()
     assert status["stages"]["corpus"]["state"] == "unfinished"
-    assert [(each["done"], each["aside"]) for each in status["jobs"][0]["passes"] if each["title"] == "write"] == [(5, 1)]
+    (written,) = [each for each in status["jobs"][0]["passes"] if each["title"] == "write"]
+    assert (written["number"], written["done"], written["running"], written["aside"]) == (6, 5, 0, 1)
     assert "write: 5 of 6, 1 set aside" in command("status", folder.path, env=cluster.slurm.env).stdout
     obstacle.rmdir()
     done = cluster.run(tiny.file, "--until", "corpus", "--nodes", "4", "--wait")

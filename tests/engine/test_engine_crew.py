@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -168,6 +169,64 @@ def test_a_task_at_which_processes_are_killed_is_set_aside(crowd):
     assert set(crowd.done) == set(range(20)) - {2}
 
 
+def test_a_task_that_kills_whoever_is_at_it_is_set_aside_before_it_kills_all(crowd):
+    for _ in range(4):
+        crowd.join("die")
+    said = crowd.said()
+    assert sorted(status for _, status in said) == [-9, -9, -9, 1]
+    (words,) = [words for words, status in said if status == 1]
+    assert "1 of 20 shards set aside" in words and "its process went silent" in words
+    assert set(crowd.done) == set(range(20)) - {2}
+    assert crowd.attempts(2) == 3
+
+
+def test_a_lead_that_is_stopped_is_replaced_and_takes_no_part_when_it_comes_back(crowd):
+    members = {member.pid: member for member in (crowd.join("slow") for _ in range(2))}
+    crowd.until(lambda: len(crowd.done) > 3)
+    lead = members[crowd.leads[0]]
+    os.kill(lead.pid, signal.SIGSTOP)
+    crowd.until(lambda: len(crowd.leads) == 2)
+    os.kill(lead.pid, signal.SIGCONT)
+    assert crowd.said() == [("", 0)] * 2
+    assert crowd.done == ALL
+
+
+def test_one_that_comes_back_when_the_stage_is_whole_and_cleared_away_says_nothing(crowd):
+    lead = crowd.join("slow")
+    crowd.until(lambda: crowd.leads)
+    follower = crowd.join("slow")
+    crowd.until(lambda: any(str(follower.pid) in path.read_text() for path in (crowd.folder / "log").iterdir()))
+    os.kill(follower.pid, signal.SIGSTOP)
+    assert lead.wait(60) == 0
+    shutil.rmtree(crowd.folder / "work")
+    os.kill(follower.pid, signal.SIGCONT)
+    assert crowd.said() == [("", 0)] * 2
+    assert not list((crowd.folder / "work").glob("passes/*"))
+
+
+def test_all_that_is_unfinished_is_forgiven(crowd):
+    """Processes that were killed with their job cost no attempt of the next one."""
+    for _ in range(3):
+        crowd.members.clear()
+        member = crowd.join("slow")
+        crowd.until(lambda: any((crowd.folder / "work").glob("passes/*/claims/*")))
+        member.kill()
+        member.wait()
+        crew.forgive(crowd.folder / "work")
+    (told,) = crew.progress(crowd.folder / "work")
+    assert (told.running, told.aside, told.failed) == (0, 0, 0)
+
+
+def test_a_damaged_file_of_tasks_is_bad_input(crowd):
+    crowd.join("write")
+    crowd.said()
+    for damaged in (b"", b"[]", b"{", b'{"title": 5}\n', b"[" * 100_000):
+        for file in (crowd.folder / "work").glob("passes/*/tasks.jsonl"):
+            file.write_bytes(damaged)
+        with pytest.raises(crew.BadInput, match="is damaged"):
+            crew.progress(crowd.folder / "work")
+
+
 def test_bad_input_is_told_by_all_and_not_tried_again(crowd):
     crowd.join("bad")
     crowd.join("bad")
@@ -221,3 +280,36 @@ time.sleep(600)
     last = (tmp_path / "lease").stat().st_mtime_ns
     time.sleep(0.5)
     assert (tmp_path / "lease").stat().st_mtime_ns == last
+
+
+def test_a_shell_that_is_killed_is_replaced_and_a_process_that_is_stopped_is_silent(tmp_path):
+    code = """
+import sys, pathlib, time
+from openeurollm.engine.crew import Lease
+lease = Lease(pathlib.Path(sys.argv[1]), 0.2)
+print(lease._shell.pid, flush=True)
+sys.stdin.read()
+lease.end()
+"""
+    pipe = subprocess.PIPE
+    file = tmp_path / "lease"
+    process = subprocess.Popen([sys.executable, "-c", code, str(file)], stdin=pipe, stdout=pipe)
+    shell = int(process.stdout.readline())
+
+    def beats(most):
+        before, ends = file.stat().st_mtime_ns, time.monotonic() + most
+        while file.stat().st_mtime_ns == before:
+            if time.monotonic() > ends:
+                return False
+        return True
+
+    os.kill(shell, signal.SIGKILL)
+    time.sleep(0.2)
+    assert beats(30)
+    os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(0.3)
+    assert not beats(0.5)
+    os.kill(process.pid, signal.SIGCONT)
+    assert beats(30)
+    process.communicate(timeout=30)
+    assert process.returncode == 0 and not file.exists()
