@@ -240,6 +240,7 @@ def test_status_shows_jobs_passes_and_forecasts(tiny, cluster):
     assert job["job"] == "corpus" and job["site"] == "local-slurm" and job["nodes"] == 2
     assert sum(job["states"].values()) == 2
     assert job["passes"][0]["title"] == "rules of sites" and job["node_hours"] > 0
+    until(lambda: (cluster.status()["jobs"][0]["used"]["node_hours"] or 0) > 0, 120, "no hours are used")
     words = command("status", cluster.folder().path, env=cluster.slurm.env).stdout
     assert "corpus" in words and "local-slurm" in words and "node-hours" in words
 
@@ -286,7 +287,7 @@ def test_the_dry_run_for_lumi_prints_scripts_that_a_shell_can_read(tiny, tmp_pat
     done = command("run", RECIPES / "quickstart.toml", "--on", "lumi-g", "--dry-run", "--runs", tmp_path / "runs")
     assert done.returncode == 0
     assert "would be refused: lumi-g wants an account" in done.stderr
-    assert "#SBATCH --partition=standard-g" in done.stdout and "#SBATCH --gpus-per-node=8" in done.stdout
+    assert "#SBATCH --partition=standard-g" in done.stdout and "#SBATCH --gpus-per-node=4" in done.stdout
     assert not (tmp_path / "runs").exists()
     words = ("--account", "project_465000000", "--json")
     told = json.loads(command("run", RECIPES / "quickstart.toml", "--on", "lumi-g", "--dry-run", *words).stdout)

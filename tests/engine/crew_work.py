@@ -87,7 +87,6 @@ def main() -> int:
         for title in ("first pass", "second pass"):
             each.map(title, function, [Task(folder, n, names, 1 / 3) for n in range(number)])
             (folder / f"{title} done").touch()
-        each.reach("training")
 
     try:
         crew.together(one, folder / "over.json", build)

@@ -177,11 +177,15 @@ def idle(folder: RunFolder) -> None:
 def progress(folder: RunFolder) -> list[dict[str, Any]]:
     """Jobs of the run as they stand: Slurm's states of each, and the passes of its stages."""
     told = noted(folder)
-    known = slurm.states([int(job["id"]) for job in told]) if told and slurm.available() else {}
+    ids = [int(job["id"]) for job in told] if slurm.available() else []
+    known, hours = slurm.states(ids), slurm.node_hours(ids)
     found = []
     for job in told:
         passes = [vars(each) for stage in job["stages"] for each in crew.progress(folder.work(stage))]
-        found.append({**job, "states": known.get(int(job["id"]), {}), "passes": passes})
+        nodes = hours.get(int(job["id"]))
+        gpus = None if nodes is None or job["gpu_hours"] is None else nodes * job["gpu_hours"] / job["node_hours"]
+        used = {"node_hours": nodes, "gpu_hours": gpus}
+        found.append({**job, "states": known.get(int(job["id"]), {}), "passes": passes, "used": used})
     return found
 
 
@@ -196,23 +200,16 @@ def show_progress(jobs: Sequence[dict[str, Any]], built: dict[str, bool]) -> Non
             f"{p['title']}: {p['done']} of {p['number']}" + (f", {p['aside']} set aside" if p["aside"] else "")
             for p in passes
         ]
-        rows.append(
-            (
-                job["id"],
-                job["job"],
-                job["site"],
-                states or ("built" if whole else "over"),
-                "".join(words),
-                *_hours(job),
-            )
-        )
-    print_table(
-        "jobs", ("job", "builds", "site", "state", "shards", "node-hours", "GPU-hours (forecast)"), rows, numbers=2
-    )
+        what = states or ("built" if whole else "over")
+        hours = [_used(job["used"][key], job[key]) for key in ("node_hours", "gpu_hours")]
+        rows.append((job["id"], job["job"], job["site"], what, "".join(words), *hours))
+    columns = ("job", "builds", "site", "state", "shards", "node-hours", "GPU-hours")
+    print_table("jobs, with hours used of those foretold", columns, rows, numbers=2)
 
 
-def _hours(job: dict[str, Any]) -> tuple[str, str]:
-    return f"{job['node_hours']:,.2f}", "unknown" if job["gpu_hours"] is None else f"{job['gpu_hours']:,.2f}"
+def _used(used: float | None, foretold: float | None) -> str:
+    first, second = ("?" if value is None else f"{value:,.2f}" for value in (used, foretold))
+    return f"{first} of {second}"
 
 
 def wait(folder: RunFolder, steps: Sequence[Step], quiet: bool) -> None:

@@ -32,7 +32,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter
 
 from openeurollm.engine.pool import ATTEMPTS, Engine, Function, Item, Pool, Trouble, set_aside, slug
-from openeurollm.errors import BadInput, Failure, Lost, Stopped
+from openeurollm.errors import BadInput, Failure, Lost
 from openeurollm.ledger import Meter, read_json, write_json, write_text
 
 _ROOMS = ("openeurollm.corpus.", "openeurollm.tokenizer.", "openeurollm.model.", "openeurollm.evaluation.")
@@ -98,7 +98,6 @@ class Crew(Engine):
 
     leases: Path = Path()
     lease: float = 60.0
-    trains: bool = False
     who: str = field(default_factory=lambda: f"{socket.gethostname()}-{os.getpid()}-{time.time_ns() // 1000 % 10**9}")
 
     def alive(self, who: str) -> bool:
@@ -149,11 +148,6 @@ class Crew(Engine):
         if aside:
             bad = next((trouble for _, trouble in aside if trouble.error is not None), None)
             raise bad.error if bad and bad.error else set_aside(title, aside, len(items), self.work)
-
-    def reach(self, what: str) -> None:
-        """Raises `Stopped` where this crew only prepares."""
-        if not self.trains:
-            raise Stopped(f"prepared as far as {what}")
 
     def confirm(self) -> None:
         """Raises where another has taken the lead meanwhile: the stage is that one's to build."""
@@ -249,8 +243,6 @@ def _lead(crew: Crew, over: Path, build: Callable[[Crew], None]) -> None:
 def _outcome(build: Callable[[Crew], None], crew: Crew) -> dict[str, Any]:
     try:
         build(crew)
-    except Stopped as error:
-        crew.reporter.say(f"  {error}")
     except (BadInput, Failure) as error:
         return _words(error)
     return {"words": "", "bad_input": False}

@@ -218,9 +218,6 @@ class Engine:
                 title, [(str(items[number]), aside[number]) for number in sorted(aside)], len(items), self.work
             )
 
-    def reach(self, what: str) -> None:
-        """Called before work that needs more than processes; an engine that cannot do it raises `Stopped`."""
-
     def confirm(self) -> None:
         """Called before a stage is told to be whole; an engine that has lost it to another raises."""
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -140,18 +141,33 @@ def states(jobs: Sequence[int]) -> dict[int, dict[str, int]]:
     Raises `Failure` where the controller does not answer.
     """
     found: dict[int, dict[str, int]] = {job: {} for job in jobs}
+    for job, state in _queue(jobs, "%F %T"):
+        found[int(job)][state] = found[int(job)].get(state, 0) + 1
+    return found
+
+
+def node_hours(jobs: Sequence[int]) -> dict[int, float]:
+    """Node-hours that each job's elements have run for, since they last began; a job that is forgotten is left out.
+
+    Raises `Failure` where the controller does not answer.
+    """
+    found: dict[int, float] = {}
+    for job, elapsed, nodes in _queue(jobs, "%F %M %D"):
+        with suppress(BadInput):  # Slurm says INVALID of a job that has not begun
+            found[int(job)] = found.get(int(job), 0.0) + seconds(elapsed) * int(nodes) / 3600
+    return found
+
+
+def _queue(jobs: Sequence[int], columns: str) -> list[list[str]]:
+    """Columns of the queue for all elements of some jobs, the job's number first."""
     if not jobs:
-        return found
-    told = _run(
-        "squeue", "--noheader", "--array", "--states=all", "--format=%F %T", f"--jobs={','.join(map(str, jobs))}"
-    )
+        return []
+    which = f"--jobs={','.join(map(str, jobs))}"
+    told = _run("squeue", "--noheader", "--array", "--states=all", f"--format={columns}", which)
     if told.returncode and "Invalid job id" not in told.stderr:
         raise Failure(f"Slurm does not answer: {_last(told.stderr)}")
-    for line in told.stdout.splitlines():
-        number, _, state = line.partition(" ")
-        if number.isdigit() and int(number) in found:
-            found[int(number)][state] = found[int(number)].get(state, 0) + 1
-    return found
+    rows = [line.split() for line in told.stdout.splitlines()]
+    return [row for row in rows if row[0].isdigit() and int(row[0]) in jobs and len(row) == len(columns.split())]
 
 
 def available() -> bool:
