@@ -41,7 +41,7 @@ from openeurollm.recipe import Recipe, falls, parts, paths, previous_shares, pro
 @dataclass(frozen=True)
 class Stage:
     """A stage: the room that builds it, the recipe tables it reads, the stages and paths whose files go in, and the
-    kinds of jobs that build it on a cluster, one after the other.
+    kind of job that builds it on a cluster.
     """
 
     name: str
@@ -49,7 +49,7 @@ class Stage:
     tables: tuple[str, ...]
     after: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
-    parts: tuple[Part, ...] = ("single",)
+    part: Part = "single"
 
 
 STAGES = (
@@ -58,7 +58,7 @@ STAGES = (
         "openeurollm.corpus",
         ("sources", "corpus", "contamination"),
         paths=("sources", "corpus", "contamination", "parallel"),
-        parts=("array",),
+        part="array",
     ),
     Stage(
         "tokenizer",
@@ -66,14 +66,14 @@ STAGES = (
         ("tokenizer", "name"),
         ("corpus",),
         ("parallel", "tokenizer"),
-        parts=("array",),
+        part="array",
     ),
     Stage(
         "model",
         "openeurollm.model",
         ("model", "mixture", "seed"),
         ("corpus", "tokenizer"),
-        parts=("training",),
+        part="training",
     ),
     Stage(
         "tuning",
@@ -81,7 +81,7 @@ STAGES = (
         ("tuning", "seed"),
         ("tokenizer", "model"),
         ("tuning",),
-        parts=("training",),
+        part="training",
     ),
     Stage(
         "evaluation",
@@ -89,7 +89,7 @@ STAGES = (
         ("evaluation", "seed", "gaps"),
         ("corpus", "tokenizer", "model", "tuning"),
         ("parallel",),
-        parts=("array",),
+        part="array",
     ),
     Stage(
         "release",
@@ -191,21 +191,18 @@ def jobs(
     found: list[Job] = []
     cpus = for_cpus(site)
     for stage in (stage for stage, step in zip(STAGES, steps, strict=False) if step.build):
-        for part in stage.parts:
-            where = site if part == "training" else cpus
-            longest = walltime or where.walltime or str(where.facts["walltime"].value)
-            if part == "single" and found and found[-1].part == "single":
-                names = (*found.pop().stages, stage.name)
-            else:
-                names = (stage.name,)
-            title = f"{stage.name}-prepare" if part != stage.parts[-1] else "-".join(names)
-            number = 1 if part == "single" else nodes.get(title) or nodes.get("") or where.nodes
-            processes = 1
-            if part == "training":
-                number, processes = _shared(recipe, stage, number, where.gpus or 1)
-                if nodes.get(title, number) != number:
-                    raise BadInput(f"--nodes {title}={nodes[title]}: {number} at most can share its steps evenly")
-            found.append(Job(title, names, part, where, number, longest, processes))
+        names: tuple[str, ...] = (stage.name,)
+        where, processes = site if stage.part == "training" else cpus, 1
+        if stage.part == "single" and found and found[-1].part == "single":
+            names = (*found.pop().stages, stage.name)
+        title = "-".join(names)
+        number = 1 if stage.part == "single" else nodes.get(title) or nodes.get("") or where.nodes
+        if stage.part == "training":
+            number, processes = _shared(recipe, stage, number, where.gpus or 1)
+            if nodes.get(title, number) != number:
+                raise BadInput(f"--nodes {title}={nodes[title]}: {number} at most can share its steps evenly")
+        longest = walltime or where.walltime or str(where.facts["walltime"].value)
+        found.append(Job(title, names, stage.part, where, number, longest, processes))
     stray = sorted(set(nodes) - {job.name for job in found} - {""})
     if stray:
         raise BadInput(f"--nodes {stray[0]}: no such job; there are {', '.join(job.name for job in found)}")

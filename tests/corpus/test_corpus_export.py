@@ -14,7 +14,7 @@ from openeurollm.corpus import export as to_hplt
 from openeurollm.corpus import sources
 from openeurollm.corpus.document import SCHEMA, rows, write
 from openeurollm.engine import Engine, Reporter
-from openeurollm.errors import BadInput
+from openeurollm.errors import BadInput, Failure
 from openeurollm.languages import languages, normal_tag
 from openeurollm.recipe import Corpus
 
@@ -99,7 +99,7 @@ def test_nothing_is_written_over_and_nothing_half_written_is_left(tmp_path):
     with pytest.raises(BadInput, match=r"out is not empty; name a new folder$"):
         to_hplt.export(tmp_path / "corpus", tmp_path / "out", [], ENGINE)
     (tmp_path / "corpus" / "mt" / "part-001.parquet").write_bytes(b"PAR1 damaged")
-    with pytest.raises(ValueError):
+    with pytest.raises(Failure, match=r"1 of 1 shards set aside .* mt: ArrowInvalid"):
         to_hplt.export(tmp_path / "corpus", tmp_path / "new", [], ENGINE)
     assert not (tmp_path / "new").exists()
     (tmp_path / "corpus" / "mt" / "part-001.parquet").unlink()

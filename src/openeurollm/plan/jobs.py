@@ -13,8 +13,8 @@ SECONDS_A_MEGABYTE = {"warc": 2.6, "pdf": 2.6}
 fast extractor, about 2.2 kB a page packed)."""
 SECONDS_A_MEGABYTE_OF_TEXT = 0.47
 """The same of text: `openeurollm run recipes/europe-small.toml --until corpus`, docs/runs/europe-small-corpus.md."""
-ENCODING = 1.0
-"""CPU seconds to encode a megabyte of text."""
+COUNTING, LEARNING = 0.06, 30.0
+"""CPU seconds to count and encode a megabyte of text, and to learn the merges: `python benchmarks/tokenizer.py`."""
 MINUTES = 3.0
 """What a job takes that has little to do: to start, to read its inputs, to write its outputs."""
 OF_PEAK, CORE_FLOPS = 0.4, 3e10
@@ -69,8 +69,8 @@ def _seconds(recipe: Recipe, job: Job) -> float:
     cores = job.nodes * (job.site.cores or 1)
     if job.stages == ("corpus",):
         return _corpus_seconds(recipe) / cores
-    if job.stages == ("model",) and job.part == "array":
-        return ENCODING * _megabytes(recipe) / cores
+    if job.stages == ("tokenizer",):
+        return COUNTING * _megabytes(recipe) / cores + LEARNING
     if job.stages == ("model",):
         devices = job.nodes * (job.site.gpus or 0)
         speed = OF_PEAK * devices * (job.site.gpu_tflops or 100.0) * 1e12 if devices else cores * CORE_FLOPS
