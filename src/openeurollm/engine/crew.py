@@ -368,7 +368,9 @@ class _Pass:
         return self.done() | _numbers(self.folder / "aside")
 
     def failed(self, number: int, trouble: Trouble, who: str) -> None:
-        """Note a failed attempt; after the last one, and for bad input at once, set the task aside, else free it."""
+        """Note a failed attempt; after the last one, and for bad input at once, set the task aside, else free it if it
+        is `who` that holds it.
+        """
         before = len(list((self.folder / "failed").glob(f"{number:05d}-*")))
         told = {
             "words": trouble.words,
@@ -376,9 +378,9 @@ class _Pass:
             "bad_input": isinstance(trouble.error, BadInput),
         }
         write_json(self.folder / "failed" / f"{number:05d}-{before + 1}", {**told, "who": who})
-        if before + 1 >= ATTEMPTS or told["bad_input"]:
+        if before + 1 >= ATTEMPTS or trouble.final or told["bad_input"]:
             write_json(self.folder / "aside" / f"{number:05d}", told)
-        else:
+        elif _told(self.folder / "claims" / f"{number:05d}") == who:
             (self.folder / "claims" / f"{number:05d}").unlink(missing_ok=True)
 
     def aside(self) -> list[tuple[str, Trouble]]:
@@ -405,7 +407,8 @@ class _Claims:
             if not self._free and not self._look():
                 return None
             number = self._free.pop()
-            if _claim(self._pass.folder / "claims" / f"{number:05d}", self._crew, self._lost):
+            claimed = _claim(self._pass.folder / "claims" / f"{number:05d}", self._crew, self._lost)
+            if claimed and not (self._pass.folder / "aside" / f"{number:05d}").exists():
                 self.mine.add(number)
                 return _Numbered(self._pass.function, number, self._pass.tasks[number])
 

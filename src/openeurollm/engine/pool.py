@@ -33,11 +33,14 @@ _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, 
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why a shard could not be done: in words, with its traceback; `error` is what ends the whole stage at once."""
+    """Why a shard could not be done: in words, with its traceback; `error` is what ends the whole stage at once, and
+    `final` says that it was tried often enough.
+    """
 
     words: str
     traceback: str = ""
     error: Exception | None = None
+    final: bool = False
 
 
 def _end_with_parent() -> None:
@@ -153,7 +156,7 @@ def _alone(function: Function[Item], item: Item) -> Trouble | None:
             process.join()
             faults, kills = faults + (process.exitcode in _FAULTS), kills + (process.exitcode not in _FAULTS)
             if faults == _MOST_FAULTS or kills == ATTEMPTS:
-                return Trouble("its process died each time (killed, or out of memory)")
+                return Trouble("its process died each time (killed, or out of memory)", final=True)
             continue
         process.join()
         return trouble
@@ -198,7 +201,7 @@ class Engine:
             try:
                 while waiting:
                     found = pool.outcomes(
-                        _Numbered(function), lambda: waiting.pop() if waiting else None, len(waiting), pool.workers
+                        _Numbered(function), lambda: waiting.pop() if waiting else None, len(items), pool.workers
                     )
                     for (number, item), trouble in found:
                         if trouble is None:
@@ -207,7 +210,7 @@ class Engine:
                         if trouble.error is not None:
                             raise trouble.error
                         tried[number] += 1
-                        if tried[number] < ATTEMPTS:
+                        if tried[number] < ATTEMPTS and not trouble.final:
                             waiting.insert(0, (number, item))
                         else:
                             aside[number] = trouble
