@@ -1,6 +1,7 @@
 """What a recipe promises is held: every stage serves every language, and no share of the mixture collapses."""
 
 import json
+import re
 import shutil
 
 import pyarrow.parquet as pq
@@ -137,10 +138,8 @@ def test_a_fall_from_a_run_that_the_recipe_names_stops_it(tiny, folder, earlier,
         shutil.rmtree(folder.folder("model"))
     setting = f"mixture.previous={earlier.path}"
     said = _refused(tiny, folder, setting)
-    assert said.startswith(
-        f"model: share of the mixture fell by more than a factor of 2 since {earlier.path}: "
-        "Maltese (mt) from 50 % to 16.7 %; "
-    )
+    fell = f"model: share of the mixture fell by more than a factor of 2 since {earlier.path}: "
+    assert re.match(re.escape(fell) + r"Maltese \(mt\) from 50 % to 16\.\d %; ", said)
     assert not built or folder.need("model"), "what is built stays"
     run(tiny.change(setting, "mixture.largest_fall=4"), folder, tiny.engine, until="model")
     run(tiny.change(setting, "mixture.falls.mt='half was machine-made'"), folder, tiny.engine, until="model")
