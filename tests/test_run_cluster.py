@@ -289,7 +289,7 @@ def test_the_dry_run_for_lumi_prints_scripts_that_a_shell_can_read(tiny, tmp_pat
     assert "would be refused: lumi-g wants an account" in done.stderr
     assert "#SBATCH --partition=standard-g" in done.stdout and "#SBATCH --gpus-per-node=4" in done.stdout
     assert not (tmp_path / "runs").exists()
-    words = ("--account", "project_465000000", "--json")
+    words = ("--account", "project_465000000", "--json", "--runs", tmp_path / "runs")
     told = json.loads(command("run", RECIPES / "quickstart.toml", "--on", "lumi-g", "--dry-run", *words).stdout)
     assert [job["job"] for job in told["jobs"]] == [
         "corpus", "tokenizer", "model", "tuning", "evaluation", "release-board"
