@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from openeurollm.cli.frame import print_json, print_table
 from openeurollm.engine import Job, Site, crew, slurm, survey
-from openeurollm.engine.slurm import ACTIVE as ACTIVE
 from openeurollm.errors import BadInput, Failure
 from openeurollm.ledger import FOLDERS, RunFolder, remove, write_json, write_text
 from openeurollm.plan import Forecast, total
@@ -25,7 +24,8 @@ def dry_run(jobs: Sequence[Job], costs: Sequence[Forecast], folder: RunFolder, a
     problems = [problem for job in jobs if (problem := _problem(job))]
     if as_json:
         told = [
-            {**asdict(cost), "site": job.site.name, "script": text} for job, cost, text in _zip(jobs, costs, scripts)
+            {**asdict(cost), "site": job.site.name, "script": text}
+            for job, cost, text in zip(jobs, costs, scripts, strict=True)
         ]
         print_json({"jobs": told, "total": total(costs), "problems": list(dict.fromkeys(problems))})
         return
@@ -34,10 +34,6 @@ def dry_run(jobs: Sequence[Job], costs: Sequence[Forecast], folder: RunFolder, a
     show_costs(jobs, costs)
     for problem in dict.fromkeys(problems):
         print(f"would be refused: {problem}", file=sys.stderr)
-
-
-def _zip(*lists: Sequence[Any]) -> Any:
-    return zip(*lists, strict=True)
 
 
 def _problem(job: Job) -> str:
@@ -98,7 +94,7 @@ def submit(
                 "stages": job.stages,
                 **asdict(cost),
             }
-            for number, job, cost in _zip(numbers, jobs, costs)
+            for number, job, cost in zip(numbers, jobs, costs, strict=True)
         ]
         try:
             write_json(_file(folder), {"jobs": noted})
@@ -160,32 +156,39 @@ def noted(folder: RunFolder) -> list[dict[str, Any]]:
 
 def idle(folder: RunFolder) -> None:
     """Raises `Failure` where jobs of the run are queued or running, or processes of them give signs of life."""
-    jobs = [int(job["id"]) for job in noted(folder)]
-    if jobs and slurm.available():
-        active = [str(job) for job, states in slurm.states(jobs).items() if set(states) & set(ACTIVE)]
+    jobs = noted(folder)
+    if slurm.available():
+        active = ", ".join(map(str, _active(jobs)))
         if active:
             raise Failure(
-                f"{folder.path}: jobs {', '.join(active)} of this run are under way; wait (openeurollm status "
+                f"{folder.path}: jobs {active} of this run are under way; wait (openeurollm status "
                 f"{folder.path} --watch) or stop them (openeurollm cancel {folder.path})"
             )
-    for name in FOLDERS:
+        return
+    for name in FOLDERS if jobs else ():
         who = crew.somebody(folder.crew(name), 60)
-        if who and jobs and not slurm.available():
+        if who:
             raise Failure(f"{folder.path}: {who} is at work on {name}; wait for it or cancel its job where it runs")
+
+
+def _active(jobs: Sequence[dict[str, Any]]) -> list[int]:
+    """The numbers of the jobs that are not over."""
+    standings = slurm.standings([job["id"] for job in jobs])
+    return [job for job, standing in standings.items() if slurm.active(standing.states)]
 
 
 def progress(folder: RunFolder) -> list[dict[str, Any]]:
     """Jobs of the run as they stand: Slurm's states of each, and the passes of its stages."""
     told = noted(folder)
-    ids = [int(job["id"]) for job in told] if slurm.available() else []
-    known, hours = slurm.states(ids), slurm.node_hours(ids)
+    known = slurm.standings([job["id"] for job in told]) if slurm.available() else {}
     found = []
     for job in told:
         passes = [vars(each) for stage in job["stages"] for each in crew.progress(folder.work(stage))]
-        nodes = hours.get(int(job["id"]))
+        standing = known.get(job["id"], slurm.Standing())
+        nodes = standing.node_hours
         gpus = None if nodes is None or job["gpu_hours"] is None else nodes * job["gpu_hours"] / job["node_hours"]
         used = {"node_hours": nodes, "gpu_hours": gpus}
-        found.append({**job, "states": known.get(int(job["id"]), {}), "passes": passes, "used": used})
+        found.append({**job, "states": standing.states, "passes": passes, "used": used})
     return found
 
 
@@ -194,7 +197,7 @@ def show_progress(jobs: Sequence[dict[str, Any]], built: dict[str, bool]) -> Non
     rows = []
     for job in jobs:
         whole = all(built[stage] for stage in job["stages"])
-        states = ", ".join(f"{number} {state.lower()}" for state, number in sorted(job["states"].items()))
+        states = _states(job)
         passes = job["passes"][-1:] if not whole else []
         words = [
             f"{p['title']}: {p['done']} of {p['number']}" + (f", {p['aside']} set aside" if p["aside"] else "")
@@ -231,7 +234,7 @@ def _wait(folder: RunFolder, quiet: bool) -> None:
     pause, said, heard = 0.2, "", time.monotonic()
     while True:
         try:
-            active = [job for job in progress(folder) if set(job["states"]) & set(ACTIVE)]
+            active = [job for job in progress(folder) if slurm.active(job["states"])]
             heard, words = time.monotonic(), "; ".join(map(_state, active))
             if not active:
                 return
@@ -251,9 +254,12 @@ _PATIENCE = 1800.0
 
 
 def _state(job: dict[str, Any]) -> str:
-    states = ", ".join(f"{number} {state.lower()}" for state, number in sorted(job["states"].items()))
     last = "".join(f", {p['title']} {p['done']} of {p['number']}" for p in job["passes"][-1:])
-    return f"{job['job']}: {states}{last}"
+    return f"{job['job']}: {_states(job)}{last}"
+
+
+def _states(job: dict[str, Any]) -> str:
+    return ", ".join(f"{number} {state.lower()}" for state, number in sorted(job["states"].items()))
 
 
 def _why(folder: RunFolder, stage: str) -> str:
@@ -280,8 +286,7 @@ def _last_error(logs: Iterable[Path]) -> str:
 
 def cancel(folder: RunFolder) -> list[int]:
     """Cancel the run's jobs that are not over; returns their numbers."""
-    jobs = [int(job["id"]) for job in noted(folder)]
-    active = [job for job, states in slurm.states(jobs).items() if set(states) & set(ACTIVE)]
+    active = _active(noted(folder))
     slurm.cancel(active)
     return active
 

@@ -42,7 +42,20 @@ def run(
     loaded = recipes.load(recipe, settings or ())
     folder = RunFolder(runs / loaded.name)
     if where.scheduler == "slurm":
-        _on_cluster(loaded, folder, where, locals())
+        _on_cluster(
+            loaded,
+            folder,
+            where,
+            until=until,
+            again=again or [],
+            nodes=nodes or [],
+            account=account,
+            walltime=walltime,
+            yes=yes,
+            wait=wait,
+            dry_run=dry_run,
+            as_json=as_json,
+        )
         return
     engine = Engine(workers or cores(), Reporter(quiet=as_json), where.name)
     if (folder.path / ".work").is_dir():
@@ -64,32 +77,45 @@ def run(
         show(summary(folder))
 
 
-def _on_cluster(recipe: Any, folder: Any, site: Any, given: dict[str, Any]) -> None:
+def _on_cluster(
+    recipe: Any,
+    folder: Any,
+    site: Any,
+    *,
+    until: str | None,
+    again: list[str],
+    nodes: list[str],
+    account: str,
+    walltime: str | None,
+    yes: bool,
+    wait: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     from openeurollm import plan as planning
     from openeurollm.cli import cluster
     from openeurollm.run import jobs, plan
 
-    again, as_json = given["again"] or [], given["as_json"]
-    steps = plan(recipe, folder, given["until"], again)
+    steps = plan(recipe, folder, until, again)
     if not any(step.build for step in steps):
         if as_json:
             print_json({"run": str(folder.path), "jobs": []})
         else:
             print(f"{folder.path}: everything is built already, nothing to do")
         return
-    site = cluster.at(site, given["account"])
-    found = jobs(recipe, steps, site, _nodes(given["nodes"] or []), given["walltime"])
+    site = cluster.at(site, account)
+    found = jobs(recipe, steps, site, _nodes(nodes), walltime)
     costs = planning.forecast(recipe, found)
-    if given["dry_run"]:
+    if dry_run:
         cluster.dry_run(found, costs, folder, as_json)
         return
     if not as_json:
         cluster.show_costs(found, costs)
-    noted = cluster.submit(recipe, folder, found, costs, again, given["yes"])
+    noted = cluster.submit(recipe, folder, found, costs, again, yes)
     if not as_json:
         words = ", ".join(f"{job['job']} {job['id']}" for job in noted)
         print(f"submitted: {words}\nopeneurollm status {folder.path} --watch shows how far they are")
-    if given["wait"]:
+    if wait:
         cluster.wait(folder, steps, as_json)
     if as_json:
         print_json({"run": str(folder.path), "jobs": noted})
@@ -155,6 +181,7 @@ def status(
     import time
 
     from openeurollm.cli import cluster
+    from openeurollm.engine import slurm
     from openeurollm.ledger import open_run
 
     run = open_run(path)
@@ -163,7 +190,7 @@ def status(
         if watch and not as_json:
             print("\033[2J\033[H", end="")
         _show_status(run, jobs, as_json)
-        if not watch or not any(set(job["states"]) & set(cluster.ACTIVE) for job in jobs):
+        if not watch or not any(slurm.active(job["states"]) for job in jobs):
             return
         time.sleep(5)
 

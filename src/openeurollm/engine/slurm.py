@@ -135,26 +135,29 @@ def cancel(jobs: Iterable[int]) -> None:
         _run("scancel", str(job))
 
 
-def states(jobs: Sequence[int]) -> dict[int, dict[str, int]]:
-    """For each job how many of its elements are in each of Slurm's states; a job that is forgotten has none.
-
-    Raises `Failure` where the controller does not answer.
+@dataclass
+class Standing:
+    """How a job stands: how many of its elements are in each of Slurm's states, and the node-hours that they have run
+    for since they last began. A job that Slurm has forgotten has neither.
     """
-    found: dict[int, dict[str, int]] = {job: {} for job in jobs}
-    for job, state in _queue(jobs, "%F %T"):
-        found[int(job)][state] = found[int(job)].get(state, 0) + 1
-    return found
+
+    states: dict[str, int] = field(default_factory=dict)
+    node_hours: float | None = None
 
 
-def node_hours(jobs: Sequence[int]) -> dict[int, float]:
-    """Node-hours that each job's elements have run for, since they last began; a job that is forgotten is left out.
+def active(states: Iterable[str]) -> bool:
+    """Is a job with elements in these states not over."""
+    return any(state in ACTIVE for state in states)
 
-    Raises `Failure` where the controller does not answer.
-    """
-    found: dict[int, float] = {}
-    for job, elapsed, nodes in _queue(jobs, "%F %M %D"):
+
+def standings(jobs: Sequence[int]) -> dict[int, Standing]:
+    """How each job stands. Raises `Failure` where the controller does not answer."""
+    found = {job: Standing() for job in jobs}
+    for job, state, elapsed, nodes in _queue(jobs, "%F %T %M %D"):
+        each = found[int(job)]
+        each.states[state] = each.states.get(state, 0) + 1
         with suppress(BadInput):  # Slurm says INVALID of a job that has not begun
-            found[int(job)] = found.get(int(job), 0.0) + seconds(elapsed) * int(nodes) / 3600
+            each.node_hours = (each.node_hours or 0.0) + seconds(elapsed) * int(nodes) / 3600
     return found
 
 

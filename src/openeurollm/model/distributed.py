@@ -23,7 +23,7 @@ from openeurollm.engine import Engine, Reporter
 from openeurollm.errors import BadInput, Lost
 
 _WORK_ELSEWHERE = timedelta(days=1)
-"""How long processes wait for one that encodes or writes; where it dies, they learn of it at once."""
+"""How long processes wait for one that writes; where it dies, they learn of it at once."""
 _EXCHANGE = timedelta(minutes=10)
 """How long a process waits for another one's part of a step."""
 
