@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from functools import reduce
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +27,7 @@ from openeurollm.ledger import (
     digest_of,
     files_below,
     host,
+    now,
     outputs,
     remove,
     remove_partial,
@@ -276,7 +276,7 @@ def _build(stage: Stage, recipe: Recipe, folder: RunFolder, engine: Engine, file
     key = digest_of([parameters, inputs, _code(stage)])
     if engine.costs is None or not _goes_on(folder, stage.name, key):
         folder.begin(stage.name, key)
-    started, notes = _now(), folder.work(stage.name) / "cost.json"
+    started, notes = now(), folder.work(stage.name) / "cost.json"
     if engine.costs is not None and not notes.is_file():
         for file in engine.costs.glob("*.json"):
             file.unlink(missing_ok=True)
@@ -297,7 +297,7 @@ def _build(stage: Stage, recipe: Recipe, folder: RunFolder, engine: Engine, file
         host=host(),
         site=engine.site,
         started=started,
-        finished=_now(),
+        finished=now(),
     )
     engine.confirm()
     folder.end(stage.name, record)
@@ -393,10 +393,6 @@ def _short(value: Any) -> str:
 
 def _code(stage: Stage) -> str:
     return code_digest(stage.module.split(".")[1], *_ROOMS_BELOW)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")  # as in-toto writes times
 
 
 def to_toml(recipe: Recipe) -> str:

@@ -5,7 +5,6 @@ import shlex
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,7 +13,7 @@ from openeurollm import __version__
 from openeurollm.engine.progress import Reporter, Task
 from openeurollm.engine.wheels import GLIBC, Target, gather
 from openeurollm.errors import BadInput
-from openeurollm.ledger import digest, remove, remove_partial, whole, write_json, write_text
+from openeurollm.ledger import digest, now, remove, remove_partial, whole, write_json, write_text
 
 NAME, SUMS, RECIPE, INSTALL = "pack.json", "SHA256SUMS", "recipe.toml", "install.sh"
 _WORK = ".pack"
@@ -126,7 +125,7 @@ def pack(
     made = {
         "pack": 1,
         "openeurollm": __version__,
-        "made": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "made": now(),
         "site": site,
         **vars(target),
         "wheels": {wheel["name"]: wheel["version"] for wheel in wheels.values()},

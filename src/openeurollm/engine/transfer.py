@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,7 +23,7 @@ from openeurollm import __version__
 from openeurollm.engine.places import STAGING, Listing, Local, Place, Rclone, Remote, listed, trouble
 from openeurollm.engine.progress import Reporter, Task
 from openeurollm.errors import BadInput, Failure
-from openeurollm.ledger import NAME, digest_of, files_below, read_json
+from openeurollm.ledger import NAME, digest_of, files_below, now, read_json
 
 FOLDER = "transfers"
 PREDICATE = "urn:openeurollm:transfer:v1"
@@ -96,7 +95,7 @@ def transfer(
     is not sent. Raises `Failure` where the connection, a disk or a digest fails; run again, it goes on.
     """
     reporter = reporter or Reporter(quiet=True)
-    began, started = time.monotonic(), _now()
+    began, started = time.monotonic(), now()
     origin, goal = _sides(source, destination, carrier)
     with origin.reading(), goal.writing():
         listing, there = origin.listing(), goal.listing()
@@ -117,7 +116,7 @@ def transfer(
             "carrier": carrier.tool,
             "version": __version__,
             "started": started,
-            "finished": _now(),
+            "finished": now(),
             "seconds": round(time.monotonic() - began, 3),
             "files": len(sizes),
             "bytes": sum(sizes.values()),
@@ -333,7 +332,3 @@ def _some(names: Sequence[str]) -> str:
     """The first few of many names."""
     shown = ", ".join(map(repr, names[:5]))
     return f"{shown} and {len(names) - 5:,} more" if len(names) > 5 else shown
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

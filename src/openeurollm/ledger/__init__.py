@@ -15,7 +15,7 @@ from openeurollm.ledger.files import (
     write_json,
     write_text,
 )
-from openeurollm.ledger.record import NAME, Counts, Record, code_digest, damage, outputs, read
+from openeurollm.ledger.record import NAME, Counts, Record, code_digest, damage, now, outputs, read
 from openeurollm.ledger.run_folder import FOLDERS, RunFolder, open_run
 from openeurollm.ledger.sums import sums
 
@@ -35,6 +35,7 @@ __all__ = [
     "files_below",
     "host",
     "inside",
+    "now",
     "open_run",
     "outputs",
     "partial_name",

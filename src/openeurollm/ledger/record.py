@@ -7,6 +7,7 @@ A record is an in-toto statement (https://in-toto.io/Statement/v1) with SLSA pro
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,11 @@ def read(folder: Path) -> Record | None:
         )
     except (KeyError, TypeError, AttributeError):
         raise BadInput(f"{folder / NAME}: not a record of this project; remove the folder to build it again") from None
+
+
+def now() -> str:
+    """The time, to the second, as in-toto writes it: `2026-01-31T23:59:59Z`."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def outputs(folder: Path, without: tuple[str, ...] = ()) -> dict[str, str]:

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from socket import SOCK_STREAM
 from typing import Any
@@ -37,6 +36,7 @@ from openeurollm.corpus.rights.sites import (
     text_of,
 )
 from openeurollm.errors import BadInput
+from openeurollm.ledger import now
 
 _ATTEMPTS = 3
 _PAUSE = 1.0
@@ -180,7 +180,7 @@ async def _capture(pool: httpcore.AsyncConnectionPool, url: str, manners: Manner
             continue
         if status not in _BUSY:
             break
-    return Capture(datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"), status, text)
+    return Capture(now(), status, text)
 
 
 async def _followed(pool: httpcore.AsyncConnectionPool, url: str, manners: Manners) -> tuple[int, str]:
