@@ -35,7 +35,7 @@ from openeurollm.ledger import (
     write_text,
 )
 from openeurollm.ledger.results import Results, checked
-from openeurollm.recipe import Recipe, falls, parts, paths, previous_shares, prove, shares, tags
+from openeurollm.recipe import Recipe, batch_tokens, falls, parts, paths, previous_shares, prove, shares, tags
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ STAGES = (
         "openeurollm.model",
         ("model", "mixture", "seed"),
         ("corpus", "tokenizer"),
+        ("model",),
         part="training",
     ),
     Stage(
@@ -211,7 +212,7 @@ def jobs(
 
 def _shared(recipe: Recipe, stage: Stage, nodes: int, devices: int) -> tuple[int, int]:
     """The most nodes, and processes on each, that can share a training's steps evenly."""
-    tokens = recipe.tuning.batch_tokens if stage.name == "tuning" else recipe.model.batch_tokens
+    tokens = recipe.tuning.batch_tokens if stage.name == "tuning" else batch_tokens(recipe.model)
     pieces = parts(tokens, recipe.model.context)
     processes = next(number for number in range(devices, 0, -1) if pieces % number == 0)
     return next(number for number in range(nodes, 0, -1) if pieces % (number * processes) == 0), processes

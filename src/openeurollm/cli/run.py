@@ -137,9 +137,10 @@ def _nodes(given: list[str]) -> dict[str, int]:
 def _cost(recipe: Any) -> dict[str, Any]:
     from openeurollm.model.trainer import matmul_speed
     from openeurollm.plan import plan
+    from openeurollm.recipe import compute
 
     speed = matmul_speed()
-    found = plan(recipe.model.compute, 0.5 * speed)
+    found = plan(compute(recipe.model), 0.5 * speed)
     return {
         "training_flop": found.flop,
         "matmul_flop_per_s": round(speed),

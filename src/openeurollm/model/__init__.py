@@ -11,7 +11,7 @@ from openeurollm.model.decoder import Decoder
 from openeurollm.model.distributed import World
 from openeurollm.model.export import export
 from openeurollm.model.shape import Shape, derive
-from openeurollm.recipe import Recipe, falls, parts, prove
+from openeurollm.recipe import Recipe, batch_tokens, falls, parts, prove
 
 __all__ = ["build"]
 
@@ -29,8 +29,8 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
 
 def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tuple[Counts, dict[str, Any]]:
     trainer.prepare(engine.workers)
-    rows = max(1, recipe.model.batch_tokens // recipe.model.context)
-    pieces = parts(recipe.model.batch_tokens, recipe.model.context)
+    rows = max(1, batch_tokens(recipe.model) // recipe.model.context)
+    pieces = parts(batch_tokens(recipe.model), recipe.model.context)
     world.check(pieces)
     text_bytes = {tag: part["bytes"] for tag, part in run.need("corpus").results["text"].items() if part["bytes"]}
     tokens, documents = data.tokens(run.folder("tokenizer") / "tokens", tuple(text_bytes))

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from openeurollm.errors import BadInput
-from openeurollm.recipe import Model
+from openeurollm.recipe import Model, batch_tokens, compute
 from openeurollm.recipe import Shape as GivenShape
 
 # Loss of a decoder of N parameters after D tokens, nats: E + A / N^a + B / D^b. Besiroglu et al. 2024, "Chinchilla
@@ -63,17 +63,17 @@ def derive(model: Model, vocabulary: int, available_tokens: float, max_epochs: f
     else:
         shapes = [_standard(width, vocabulary, model.context) for width in _WIDTHS]
 
-    batch = max(1, model.batch_tokens // model.context) * model.context  # whole sequences, as `Batches` makes them
+    batch = max(1, batch_tokens(model) // model.context) * model.context  # whole sequences, as `Batches` makes them
 
     def tokens(shape: Shape) -> int:
-        return int(model.compute / shape.flop_per_token) // batch * batch
+        return int(compute(model) / shape.flop_per_token) // batch * batch
 
     limit = available_tokens * max_epochs
     affordable = [shape for shape in shapes if tokens(shape) >= batch]
     if not affordable:
         least = batch * min(shape.flop_per_token for shape in shapes)
         raise BadInput(
-            f"[model] compute = {model.compute:.2g} does not pay for one batch; the least is {least:.2g} FLOP"
+            f"[model] compute = {compute(model):.2g} does not pay for one batch; the least is {least:.2g} FLOP"
         )
     best = min(affordable, key=lambda shape: predicted_loss(shape, min(tokens(shape), limit), available_tokens))
     batches = max(1, int(min(tokens(best), limit)) // batch)

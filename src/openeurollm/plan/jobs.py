@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from openeurollm.engine import Job
-from openeurollm.recipe import Recipe
+from openeurollm.recipe import Recipe, compute
 
 SECONDS_A_MEGABYTE = {"warc": 2.6, "pdf": 2.6}
 """CPU seconds for a megabyte of packed archives in the corpus: `python benchmarks/corpus.py` (5.8 ms a page with the
@@ -74,7 +74,7 @@ def _seconds(recipe: Recipe, job: Job) -> float:
     if job.stages == ("model",):
         devices = job.nodes * (job.site.gpus or 0)
         speed = OF_PEAK * devices * (job.site.gpu_tflops or 100.0) * 1e12 if devices else cores * CORE_FLOPS
-        return recipe.model.compute / speed
+        return compute(recipe.model) / speed
     return 0.0
 
 

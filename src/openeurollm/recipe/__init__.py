@@ -1,8 +1,9 @@
 """The recipe: its schema, loading it, messages that say what to fix, and what it promises its languages."""
 
 from openeurollm.recipe.contract import falls, lacking, previous_shares, prove, shares
-from openeurollm.recipe.load import load, parts, paths, tags
+from openeurollm.recipe.load import batch_tokens, compute, load, parts, paths, tags
 from openeurollm.recipe.schema import (
+    Annealing,
     Corpus,
     Evaluation,
     EvaluationSet,
@@ -11,6 +12,7 @@ from openeurollm.recipe.schema import (
     Recipe,
     Release,
     Rights,
+    Rope,
     SafetyList,
     Shape,
     Source,
@@ -19,6 +21,7 @@ from openeurollm.recipe.schema import (
 )
 
 __all__ = [
+    "Annealing",
     "Corpus",
     "Evaluation",
     "EvaluationSet",
@@ -27,11 +30,14 @@ __all__ = [
     "Recipe",
     "Release",
     "Rights",
+    "Rope",
     "SafetyList",
     "Shape",
     "Source",
     "Tokenizer",
     "Tuning",
+    "batch_tokens",
+    "compute",
     "falls",
     "lacking",
     "load",

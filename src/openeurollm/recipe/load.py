@@ -9,12 +9,18 @@ from pydantic import BaseModel, ValidationError
 
 from openeurollm.errors import BadInput, explain
 from openeurollm.languages import contract
-from openeurollm.recipe.schema import Recipe, on_disk
+from openeurollm.recipe.schema import Model, Recipe, on_disk
 
 MAX_BYTES = 1_000_000
 _PARTS = ((4, 512), (8, 2_048))
 """A step is cut into four parts of at least 512 positions, or eight of 2,048; smaller ones cost time: docs/diary.md."""
-_PATHS = ("path", "parallel", "conversations", "previous", "today", "quality", "thresholds", "development")
+_COMPUTE = 3e13
+"""Budget of a recipe that sets no dial."""
+_TOKENS_A_PARAMETER = 20
+_PATHS = (
+    *("path", "parallel", "conversations", "previous", "today", "quality", "thresholds", "development"),
+    *("law", "start"),
+)
 
 
 def load(path: Path, settings: Iterable[str] = ()) -> Recipe:
@@ -50,6 +56,19 @@ def parts(batch_tokens: int, context: int) -> int:
     """Parts of a step, between which processes can share it: a power of two, whatever the number of processes."""
     most = max(min(number, batch_tokens // context, batch_tokens // tokens) for number, tokens in _PARTS)
     return 1 << (max(1, most).bit_length() - 1)
+
+
+def compute(model: Model) -> float:
+    """Training budget in FLOP, whichever dial was given; parameters and tokens in Chinchilla's proportion, 20."""
+    if model.compute is not None or not (model.parameters or model.tokens):
+        return model.compute or _COMPUTE
+    parameters = model.parameters or (model.tokens or 0) / _TOKENS_A_PARAMETER
+    return 6 * parameters * (model.tokens or parameters * _TOKENS_A_PARAMETER)
+
+
+def batch_tokens(model: Model) -> int:
+    """Positions of a step."""
+    return model.batch_tokens or 8_192
 
 
 def paths(recipe: Recipe) -> dict[str, Path]:
