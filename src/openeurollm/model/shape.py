@@ -19,7 +19,11 @@ _WIDTHS = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280,
 
 @dataclass(frozen=True)
 class Shape:
-    """A Qwen3-like decoder; `head` is the width of an attention head, even."""
+    """A Qwen3-like decoder; `head` is the width of an attention head, even.
+
+    `tied` is one matrix for embedding and head. Positions turn with `rope_base`; under a `rope_scaling` other than `none`
+    those up to `rope_factor` times `original_context` are brought back into it.
+    """
 
     vocabulary: int
     layers: int
@@ -29,6 +33,11 @@ class Shape:
     head: int
     feed_forward: int
     context: int
+    tied: bool = False
+    rope_base: float = 10_000.0
+    rope_scaling: str = "none"
+    rope_factor: float = 1.0
+    original_context: int = 0
 
     @property
     def matrix_parameters(self) -> int:
@@ -38,9 +47,9 @@ class Shape:
 
     @property
     def parameters(self) -> int:
-        """All parameters: matrices, input embedding, norms."""
+        """All parameters: matrices, input embedding where it is one of its own, norms."""
         norms = self.layers * (2 * self.width + 2 * self.head) + self.width
-        return self.matrix_parameters + self.vocabulary * self.width + norms
+        return self.matrix_parameters + (0 if self.tied else self.vocabulary * self.width) + norms
 
     @property
     def flop_per_token(self) -> float:
@@ -59,9 +68,9 @@ def derive(model: Model, vocabulary: int, available_tokens: float, max_epochs: f
     `available_tokens` is the text of one epoch. Raises `BadInput` where the budget does not pay for one batch.
     """
     if model.shape is not None:
-        shapes = [_given(model.shape, vocabulary, model.context)]
+        shapes = [_given(model.shape, vocabulary, model)]
     else:
-        shapes = [_standard(width, vocabulary, model.context) for width in _WIDTHS]
+        shapes = [_standard(width, vocabulary, model) for width in _WIDTHS]
 
     batch = max(1, batch_tokens(model) // model.context) * model.context  # whole sequences, as `Batches` makes them
 
@@ -87,15 +96,37 @@ def predicted_loss(shape: Shape, tokens: float, available_tokens: float) -> floa
     return float(_E + _A / shape.matrix_parameters**_ALPHA + _B / useful**_BETA)
 
 
-def _standard(width: int, vocabulary: int, context: int) -> Shape:
+def _standard(width: int, vocabulary: int, model: Model) -> Shape:
     head = 32 if width < 512 else 64 if width < 2048 else 128
     heads = width // head
     key_value_heads = next(heads // group for group in (4, 3, 2, 1) if heads % group == 0)
-    return Shape(vocabulary, max(2, round(width / 64)), width, heads, key_value_heads, head, 3 * width, context)
+    layers = max(2, round(width / 64))
+    return Shape(vocabulary, layers, width, heads, key_value_heads, head, 3 * width, **_rest(model))
 
 
-def _given(given: GivenShape, vocabulary: int, context: int) -> Shape:
+def _given(given: GivenShape, vocabulary: int, model: Model) -> Shape:
     head = given.width // given.heads
     return Shape(
-        vocabulary, given.layers, given.width, given.heads, given.key_value_heads, head, given.feed_forward, context
+        vocabulary,
+        given.layers,
+        given.width,
+        given.heads,
+        given.key_value_heads,
+        head,
+        given.feed_forward,
+        **_rest(model),
     )
+
+
+def _rest(model: Model) -> dict[str, Any]:
+    """What the recipe says of every shape: its context, and how positions turn."""
+    rope = model.rope
+    original = rope.original_context or round(model.context / rope.factor)
+    return {
+        "context": model.context,
+        "tied": model.tied,
+        "rope_base": rope.base,
+        "rope_scaling": rope.scaling,
+        "rope_factor": rope.factor,
+        "original_context": original if rope.scaling != "none" else 0,
+    }
