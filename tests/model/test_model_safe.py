@@ -91,7 +91,8 @@ def test_the_largest_header_takes_little_memory(tmp_path):
     path = _file(tmp_path, b"[" + b"[]," * (MAX_HEADER // 3 - 3) + b"[]]")
     limit = 700 << 20
     program = (
-        "import pathlib, resource, sys\nfrom openeurollm.errors import BadInput\nfrom openeurollm.model.safe import check\n"
+        "import pathlib, resource, sys\n"
+        "from openeurollm.errors import BadInput\nfrom openeurollm.model.safe import check\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "try:\n    check(pathlib.Path(sys.argv[1]))\nexcept BadInput as error:\n    print(error)\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
