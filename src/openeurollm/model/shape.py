@@ -21,8 +21,8 @@ _WIDTHS = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280,
 class Shape:
     """A Qwen3-like decoder; `head` is the width of an attention head, even.
 
-    `tied` is one matrix for embedding and head. Positions turn with `rope_base`; under a `rope_scaling` other than `none`
-    those up to `rope_factor` times `original_context` are brought back into it.
+    `tied` is one matrix for embedding and head. Positions turn with `rope_base`; under a `rope_scaling` other than
+    `none` those up to `rope_factor` times `original_context` are brought back into it.
     """
 
     vocabulary: int
