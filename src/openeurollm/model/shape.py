@@ -1,20 +1,21 @@
-"""The shape of a decoder, derived from a compute budget in FLOP or given by hand; never from a clock."""
+"""The shape of a decoder and the length of its training, from one dial or given by hand; never from a clock."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from openeurollm.errors import BadInput
+from openeurollm.model import law as laws
+from openeurollm.model.law import Estimate, Law
 from openeurollm.recipe import Model, batch_tokens, compute
 from openeurollm.recipe import Shape as GivenShape
 
-# Loss of a decoder of N parameters after D tokens, nats: E + A / N^a + B / D^b. Besiroglu et al. 2024, "Chinchilla
-# scaling: a replication attempt", table 1.
-_A, _B, _ALPHA, _BETA, _E = 482.01, 2085.43, 0.3478, 0.3658, 1.8172
-_HALF_LIFE = 15.39
-"""Repeated tokens count less and less: R* of Muennighoff et al. 2023, "Scaling data-constrained language models"."""
-
-_WIDTHS = (64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536, 2048, 2560, 3072, 4096, 5120)
+WIDTHS = (
+    *(32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536),
+    *(2048, 2560, 3072, 4096, 5120),
+)
+_NEAR = 1.15
+"""A shape may have this many times the parameters that are asked for, or that much fewer."""
 
 
 @dataclass(frozen=True)
@@ -61,43 +62,137 @@ class Shape:
         return asdict(self)
 
 
-def derive(model: Model, vocabulary: int, available_tokens: float, max_epochs: float) -> tuple[Shape, int]:
-    """The shape and the number of training tokens for a budget.
+@dataclass(frozen=True)
+class Text:
+    """What there is to train on: tokens of one epoch, how often they may come, and the bytes that one stands for."""
 
-    Among shapes of growing width, the one with the lowest predicted loss, where repeated text counts for less.
-    `available_tokens` is the text of one epoch. Raises `BadInput` where the budget does not pay for one batch.
+    tokens: float
+    max_epochs: float
+    bytes_per_token: float
+
+    @property
+    def most(self) -> int:
+        """Tokens that can be trained on."""
+        return int(self.tokens * self.max_epochs)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A shape, the tokens that it is trained on, and the loss to expect."""
+
+    shape: Shape
+    tokens: int
+    predicted: Estimate
+
+    @property
+    def flop(self) -> float:
+        """What the training takes."""
+        return self.tokens * self.shape.flop_per_token
+
+
+def derive(
+    model: Model, vocabulary: int, available_tokens: float, max_epochs: float, shape: Shape | None = None
+) -> tuple[Shape, int]:
+    """The shape and the number of training tokens, as `choose` finds them; `shape` where the model is there already."""
+    law = law_of(model)
+    chosen = choose(model, vocabulary, Text(available_tokens, max_epochs, law.bytes_per_token), law, shape)
+    return chosen.shape, chosen.tokens
+
+
+def law_of(model: Model) -> Law:
+    """The scaling law that the recipe names, or the bundled one."""
+    return laws.read(model.law) if model.law else laws.bundled()
+
+
+def choose(model: Model, vocabulary: int, text: Text, law: Law, shape: Shape | None = None) -> Choice:
+    """The shape and the tokens that the recipe's dial comes to.
+
+    For `compute` it is the shape of the lowest predicted loss, trained until the budget is spent or the text has been
+    repeated as often as it may be. For `parameters` it is the shape nearest to them, for `tokens` the one that they are
+    the best number for; what the two do not say, tokens or size, is what spends compute best. `shape` is that of a
+    model that is there already. Raises `BadInput` where the text does not fill a batch, the budget does not pay for
+    one, no shape has so many parameters, or the text has not so many tokens.
     """
-    if model.shape is not None:
-        shapes = [_given(model.shape, vocabulary, model)]
-    else:
-        shapes = [_standard(width, vocabulary, model) for width in _WIDTHS]
-
-    batch = max(1, batch_tokens(model) // model.context) * model.context  # whole sequences, as `Batches` makes them
-
-    def tokens(shape: Shape) -> int:
-        return int(compute(model) / shape.flop_per_token) // batch * batch
-
-    limit = available_tokens * max_epochs
-    affordable = [shape for shape in shapes if tokens(shape) >= batch]
-    if not affordable:
+    shapes = [shape] if shape else candidates(model, vocabulary)
+    batch = max(1, batch_tokens(model) // model.context) * model.context  # whole rows, as the trainer takes them
+    if text.most < batch:
+        raise BadInput(
+            f"the corpus has {text.tokens:,.0f} tokens, which with [mixture] max_epochs = {text.max_epochs:g} do not "
+            f"fill a batch of {batch:,}; gather more text, or set [model] batch_tokens lower"
+        )
+    if model.tokens is not None and model.tokens > text.most:
+        raise BadInput(
+            f"[model] tokens = {model.tokens:,.0f}: the corpus has {text.tokens:,.0f}, which [mixture] max_epochs = "
+            f"{text.max_epochs:g} lets be {text.most:,}"
+        )
+    choices = [_choice(model, each, text, law, batch) for each in shapes]
+    paid = [choice for choice in choices if choice.tokens]
+    if not paid:
         least = batch * min(shape.flop_per_token for shape in shapes)
         raise BadInput(
             f"[model] compute = {compute(model):.2g} does not pay for one batch; the least is {least:.2g} FLOP"
         )
-    best = min(affordable, key=lambda shape: predicted_loss(shape, min(tokens(shape), limit), available_tokens))
-    batches = max(1, int(min(tokens(best), limit)) // batch)
-    return best, batches * batch
+    if model.tokens is not None:
+        return min(paid, key=lambda choice: abs(math.log(_best_tokens(choice.shape, text, law) / choice.tokens)))
+    return min(paid, key=lambda choice: choice.predicted.value)
 
 
-def predicted_loss(shape: Shape, tokens: float, available_tokens: float) -> float:
-    """Loss in nats that the scaling law predicts; good for choosing between shapes, not as a forecast."""
-    repeats = max(0.0, tokens / available_tokens - 1)
-    useful = min(tokens, available_tokens) * (1 + _HALF_LIFE * (1 - math.exp(-repeats / _HALF_LIFE)))
-    return float(_E + _A / shape.matrix_parameters**_ALPHA + _B / useful**_BETA)
+def candidates(model: Model, vocabulary: int) -> list[Shape]:
+    """The shapes that a recipe may come to, by size: the one given, the one of the parameters asked for, or all."""
+    if model.shape is not None:
+        return [_given(model.shape, vocabulary, model)]
+    if model.parameters is not None:
+        return [_nearest(model.parameters, vocabulary, model)]
+    return [standard(width, vocabulary, model) for width in WIDTHS]
 
 
-def _standard(width: int, vocabulary: int, model: Model) -> Shape:
-    head = 32 if width < 512 else 64 if width < 2048 else 128
+def predict(shape: Shape, tokens: float, text: Text, law: Law) -> Estimate:
+    """Bits a byte on held-out text, mean over languages, after `tokens` of `text`."""
+    seen = laws.useful(tokens, text.tokens) * text.bytes_per_token
+    return law.predict(shape.matrix_parameters, seen)
+
+
+def _choice(model: Model, shape: Shape, text: Text, law: Law, batch: int) -> Choice:
+    if model.tokens is not None:
+        tokens = max(model.tokens, batch)
+    elif model.parameters is not None:
+        tokens = max(_best_tokens(shape, text, law), batch)
+    else:
+        tokens = compute(model) / shape.flop_per_token
+    whole = int(min(tokens, text.most)) // batch * batch
+    return Choice(shape, whole, predict(shape, max(whole, 1), text, law))
+
+
+def _best_tokens(shape: Shape, text: Text, law: Law) -> float:
+    return law.best.best_text(shape.matrix_parameters) / text.bytes_per_token
+
+
+def _nearest(parameters: float, vocabulary: int, model: Model) -> Shape:
+    """The shape with about so many parameters whose proportions are nearest to the usual ones."""
+    shapes = [
+        replace(usual, layers=layers)
+        for usual in (standard(width, vocabulary, model) for width in WIDTHS)
+        for layers in range(max(1, usual.layers // 2), 2 * usual.layers + 1)
+    ]
+    near = [shape for shape in shapes if 1 / _NEAR <= shape.parameters / parameters <= _NEAR]
+    if not near:
+        sizes = sorted(shape.parameters for shape in shapes)
+        nearest = min(sizes, key=lambda size: abs(math.log(size / parameters)))
+        raise BadInput(
+            f"[model] parameters = {parameters:,.0f}: no shape over a vocabulary of {vocabulary:,} has about so many; "
+            f"the nearest has {nearest:,}, the smallest {sizes[0]:,}"
+        )
+
+    def strange(shape: Shape) -> float:
+        usual = standard(shape.width, vocabulary, model)
+        return abs(math.log(shape.layers / usual.layers)) + 4 * abs(math.log(shape.parameters / parameters))
+
+    return min(near, key=strange)
+
+
+def standard(width: int, vocabulary: int, model: Model) -> Shape:
+    """The usual shape of a width: depth, heads and feed-forward width follow from it."""
+    head = 16 if width < 64 else 32 if width < 512 else 64 if width < 2048 else 128
     heads = width // head
     key_value_heads = next(heads // group for group in (4, 3, 2, 1) if heads % group == 0)
     layers = max(2, round(width / 64))
