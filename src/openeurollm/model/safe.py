@@ -1,18 +1,19 @@
-"""Files of safetensors, looked at before they are opened: whose file it is cannot be known, nor what its header claims.
+"""Files of safetensors and JSON, looked at before they are opened: whose they are cannot be known, nor what they claim.
 
-The library maps the file and checks that tensors lie in it without gaps. It does not bound what a header costs to read
-(100 MB of it, a million tensors of no elements, a shape of a million dimensions), takes the last of two tensors of one
-name, and opens pipes. Here all of that ends in a line of words, with a few megabytes of memory at most.
+The library of safetensors maps a file and checks that its tensors lie in it without gaps. It does not bound what a
+header costs to read (100 MB of it, a million tensors of no elements, a shape of a million dimensions), takes the last
+of two tensors of one name, and waits for pipes. Here all of that ends in one line of words.
 """
 
 import json
 import math
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from openeurollm.errors import BadInput
 
@@ -52,11 +53,9 @@ def check(path: Path) -> Header:
     """
     raw, size = _read(path)
     try:
-        told = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
+        told = _parsed(raw)
     except (ValueError, RecursionError) as error:
-        raise _refused(path, f"its header is not JSON: {str(error)[:200]}") from None
-    if not isinstance(told, dict):
-        raise _refused(path, "its header is no table of tensors")
+        raise _refused(path, f"its header: {_reason(error)}") from None
     metadata = told.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(each, str) for each in metadata.values()):
         raise _refused(path, "the metadata in its header are not all text")
@@ -74,26 +73,54 @@ def check(path: Path) -> Header:
     return Header(tensors, metadata)
 
 
+def table(path: Path, most: int) -> dict[str, Any]:
+    """The JSON object in a file of at most `most` bytes; raises `BadInput` where it is absent or something else."""
+    try:
+        with _opened(path) as (file, size):
+            if size > most:
+                raise BadInput(f"{path}: {size:,} bytes; {most:,} are the most")
+            return _parsed(file.read(most))
+    except (OSError, ValueError, RecursionError) as error:
+        raise BadInput(f"{path}: {_reason(error)}") from None
+
+
 def _read(path: Path) -> tuple[bytes, int]:
     """The bytes of the header, and how many follow it."""
     try:
-        with open(
-            os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb"
-        ) as file:  # a pipe would wait for ever
-            about = os.fstat(file.fileno())
-            if not stat.S_ISREG(about.st_mode):
-                raise _refused(path, "no regular file")
+        with _opened(path) as (file, size):
             length = int.from_bytes(file.read(8), "little")
-            if about.st_size < 8 + 2 or length < 2:
-                raise _refused(path, f"{about.st_size:,} bytes, with no header")
+            if size < 8 + 2 or length < 2:
+                raise _refused(path, f"{size:,} bytes, with no header")
             if length > MAX_HEADER:
                 raise _refused(path, f"its header claims {length:,} bytes; {MAX_HEADER:,} are the most")
-            if 8 + length > about.st_size:
-                raise _refused(path, f"it is truncated: a header of {length:,} bytes in {about.st_size:,}")
-            return file.read(length), about.st_size - 8 - length
-    except (OSError, ValueError) as error:  # a name with a zero byte
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise _refused(path, str(reason)) from None
+            if 8 + length > size:
+                raise _refused(path, f"it is truncated: a header of {length:,} bytes in {size:,}")
+            return file.read(length), size - 8 - length
+    except (OSError, ValueError) as error:
+        raise _refused(path, _reason(error)) from None
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[BinaryIO, int]]:
+    """A regular file and its size in bytes; a pipe would let us wait for ever."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        about = os.fstat(file.fileno())
+        if not stat.S_ISREG(about.st_mode):
+            raise ValueError("no regular file")
+        yield file, about.st_size
+
+
+def _parsed(raw: bytes) -> dict[str, Any]:
+    told = json.loads(raw.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
+    if not isinstance(told, dict):
+        raise ValueError("no table")
+    return told
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    return f"not JSON: {error}"[:200] if isinstance(error, json.JSONDecodeError | RecursionError) else str(error)[:200]
 
 
 def _entry(path: Path, name: str, told: Any) -> Entry:
