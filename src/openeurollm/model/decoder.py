@@ -4,10 +4,14 @@ Shapes in comments: B sequences, T positions, D width, H query heads, K key and 
 vocabulary.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from openeurollm.model.cross_entropy import cross_entropy, nats
 from openeurollm.model.shape import Shape
 
 ROPE_BASE = 10_000.0
@@ -39,14 +43,16 @@ class Attention(nn.Module):
         self.q_norm = Norm(shape.head)
         self.k_norm = Norm(shape.head)
 
-    def forward(self, x_BTD: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
-        """Causal attention over the sequence."""
+    def forward(self, x_BTD: Tensor, cos_TE: Tensor, sin_TE: Tensor, seen: Tensor | None) -> Tensor:
+        """Causal attention over the sequence, or to what is `seen` of it, shape (B, 1, T, T)."""
         B, T, _ = x_BTD.shape
         q = self.q_norm(self.q_proj(x_BTD).view(B, T, -1, self.head)).transpose(1, 2)  # B H T E
         k = self.k_norm(self.k_proj(x_BTD).view(B, T, -1, self.head)).transpose(1, 2)  # B K T E
         v = self.v_proj(x_BTD).view(B, T, -1, self.head).transpose(1, 2)
         q, k = rotate(q, cos_TE, sin_TE), rotate(k, cos_TE, sin_TE)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=k.shape[1] != q.shape[1])
+        y = F.scaled_dot_product_attention(
+            q, k, v, attn_mask=seen, is_causal=seen is None, enable_gqa=k.shape[1] != q.shape[1]
+        )
         out: Tensor = self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
         return out
 
@@ -76,9 +82,9 @@ class Layer(nn.Module):
         self.input_layernorm = Norm(shape.width)
         self.post_attention_layernorm = Norm(shape.width)
 
-    def forward(self, x_BTD: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, cos_TE: Tensor, sin_TE: Tensor, seen: Tensor | None) -> Tensor:
         """Apply to the whole sequence."""
-        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), cos_TE, sin_TE)
+        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), cos_TE, sin_TE, seen)
         out: Tensor = x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
         return out
 
@@ -94,54 +100,99 @@ class Trunk(nn.Module):
 
 
 class Decoder(nn.Module):
-    """A language model: token ids in, logits of the next token out."""
+    """A language model: token ids in, logits of the next token out.
+
+    `pieces_BT` numbers the documents of a row, position by position; attention stays within a document. Without it
+    each row is one document. With `recompute` a layer's activations are not kept but computed again for the gradient.
+    """
 
     def __init__(self, shape: Shape, seed: int) -> None:
         super().__init__()
         self.shape = shape
+        self.recompute = False
         self.model = Trunk(shape)
         self.lm_head = nn.Linear(shape.width, shape.vocabulary, bias=False)
+        if shape.tied:
+            self.lm_head.weight = self.model.embed_tokens.weight
         self._initialise(torch.Generator().manual_seed(seed))
 
-    def hidden(self, ids_BT: Tensor) -> Tensor:
+    def hidden(self, ids_BT: Tensor, pieces_BT: Tensor | None = None) -> Tensor:
         """The normalised last hidden states, shape (B, T, D)."""
-        cos_TE, sin_TE = rotary(ids_BT.shape[1], self.shape.head, ids_BT.device)
+        cos_TE, sin_TE = rotary(self.shape, ids_BT.shape[1], ids_BT.device)
+        seen = None if pieces_BT is None else within(pieces_BT)
         x_BTD = self.model.embed_tokens(ids_BT)
         for layer in self.model.layers:
-            x_BTD = layer(x_BTD, cos_TE, sin_TE)
+            if self.recompute and torch.is_grad_enabled():
+                x_BTD = checkpoint(layer, x_BTD, cos_TE, sin_TE, seen, use_reentrant=False)
+            else:
+                x_BTD = layer(x_BTD, cos_TE, sin_TE, seen)
         out: Tensor = self.model.norm(x_BTD)
         return out
 
-    def forward(self, ids_BT: Tensor) -> Tensor:
+    def forward(self, ids_BT: Tensor, pieces_BT: Tensor | None = None) -> Tensor:
         """Logits, shape (B, T, V)."""
-        out: Tensor = self.lm_head(self.hidden(ids_BT))
+        out: Tensor = self.lm_head(self.hidden(ids_BT, pieces_BT))
         return out
 
-    def losses(self, ids_BT: Tensor, targets_BT: Tensor) -> Tensor:
-        """Sum of the cross-entropy, in nats, over targets that are not -100; scalar."""
-        logits = self(ids_BT)
-        return F.cross_entropy(logits.flatten(0, 1), targets_BT.flatten(), ignore_index=-100, reduction="sum")
+    def losses(self, ids_BT: Tensor, targets_BT: Tensor, pieces_BT: Tensor | None = None) -> Tensor:
+        """Sum of the cross-entropy, in nats, over targets that are not negative; scalar."""
+        hidden = self.hidden(ids_BT, pieces_BT).flatten(0, 1)
+        return cross_entropy(hidden, self.lm_head.weight, targets_BT.flatten())
+
+    @torch.no_grad()
+    def nats(self, ids_BT: Tensor, targets_BT: Tensor, pieces_BT: Tensor | None = None) -> Tensor:
+        """The cross-entropy at each position, 0 where the target is negative; shape (B, T), without gradient."""
+        hidden = self.hidden(ids_BT, pieces_BT).flatten(0, 1)
+        return nats(hidden, self.lm_head.weight, targets_BT.flatten()).view_as(ids_BT)
 
     def _initialise(self, generator: torch.Generator) -> None:
         """Uniform matrices of standard deviation width^-1/2; zero output projections and head; embedding of deviation
-        .8.
+        .8, or width^-1/2 where it is the head as well.
         """
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if name.endswith(("o_proj.weight", "down_proj.weight", "lm_head.weight")):
                     parameter.zero_()
                 elif name.endswith("embed_tokens.weight"):
-                    parameter.normal_(0.0, 0.8, generator=generator)
+                    spread = self.shape.width**-0.5 if self.shape.tied else 0.8
+                    parameter.normal_(0.0, spread, generator=generator)
                 elif parameter.ndim == 2:
                     bound = (3.0 / parameter.shape[1]) ** 0.5
                     parameter.uniform_(-bound, bound, generator=generator)
 
 
-def rotary(length: int, head: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the rotary positions, each of shape (length, head)."""
-    frequencies = ROPE_BASE ** (-torch.arange(0, head, 2, device=device, dtype=torch.float32) / head)
+def within(pieces_BT: Tensor) -> Tensor:
+    """Which positions a position sees: those before it in its document, and itself; shape (B, 1, T, T)."""
+    same = pieces_BT[:, None, :, None] == pieces_BT[:, None, None, :]
+    return same.tril()
+
+
+def rotary(shape: Shape, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of the rotary positions, each of shape (length, head).
+
+    `linear` scaling divides all frequencies by the factor; `yarn` only those that turn less than 32 times within the
+    original context, and by less where they turn more than once, and sharpens attention (Peng et al. 2023, "YaRN:
+    Efficient Context Window Extension of Large Language Models").
+    """
+    frequencies = shape.rope_base ** (-torch.arange(0, shape.head, 2, device=device, dtype=torch.float32) / shape.head)
+    scale = 1.0
+    if shape.rope_scaling == "linear":
+        frequencies = frequencies / shape.rope_factor
+    elif shape.rope_scaling == "yarn":
+        low, high = (_turning(shape, times) for times in (32.0, 1.0))
+        low, high = max(math.floor(low), 0), min(math.ceil(high), shape.head - 1)
+        steps = torch.arange(shape.head // 2, device=device, dtype=torch.float32)
+        kept = 1 - ((steps - low) / max(high - low, 0.001)).clamp(0, 1)
+        frequencies = frequencies * kept + frequencies / shape.rope_factor * (1 - kept)
+        scale = 0.1 * math.log(shape.rope_factor) + 1
     angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequencies).repeat(1, 2)
-    return angles.cos(), angles.sin()
+    return angles.cos() * scale, angles.sin() * scale
+
+
+def _turning(shape: Shape, times: float) -> float:
+    """Which pair of dimensions, counted from 0, turns so many times within the original context."""
+    turns = math.log(shape.original_context / (times * 2 * math.pi))
+    return shape.head * turns / (2 * math.log(shape.rope_base))
 
 
 def rotate(x: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
