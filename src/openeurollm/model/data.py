@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from openeurollm.errors import BadInput, Failure
 from openeurollm.languages import name as name_of
 from openeurollm.ledger import inside, read_json
-from openeurollm.model.mixture import Order
+from openeurollm.model.mixture import Order, Phase
 from openeurollm.model.packing import Packing, Piece
 
 Ints = NDArray[np.int64]
@@ -34,7 +34,7 @@ class Batch:
     """Rows to learn from: `inputs` and `targets` (int64) and `pieces` (int32), each of shape (rows, context).
 
     A target of -100 is not learnt. `pieces` numbers the stretch of a document that each position belongs to, from 0 in
-    each row, padding last; attention stays inside. It is None where every row has one piece.
+    each row, padding last; attention stays inside. It is None where no row has two.
     """
 
     inputs: Ints
@@ -45,9 +45,11 @@ class Batch:
         return len(self.inputs)
 
     def rows(self, start: int, stop: int) -> "Batch":
-        """The rows from `start` up to `stop`."""
-        pieces = None if self.pieces is None else self.pieces[start:stop]
-        return Batch(self.inputs[start:stop], self.targets[start:stop], pieces)
+        """The rows from `start` up to `stop`, the same whatever other rows they are taken from."""
+        inputs, targets = self.inputs[start:stop], self.targets[start:stop]
+        if self.pieces is None or not self.pieces[start:stop][targets >= 0].any():
+            return Batch(inputs, targets)
+        return Batch(inputs, targets, self.pieces[start:stop])
 
 
 @dataclass(frozen=True)
@@ -151,16 +153,16 @@ def _array(place: Path, ending: str, kinds: Sequence[str]) -> NDArray[Any]:
 class Rows:
     """The rows of a training: `take` is a pure function of seed and place, whoever asks.
 
-    `phases` say how many rows each language has in each. A row is text of one language: pieces of documents, packed
-    best-fit. Every id of a language is a target once in each of its epochs.
+    `phases` say how many rows each language has; there is one at least. A row is text of one language: pieces of
+    documents, packed best-fit. Every id of a language is a target once in each of its epochs.
     """
 
-    def __init__(self, texts: Mapping[str, Text], phases: Sequence[Mapping[str, int]], seed: int) -> None:
+    def __init__(self, texts: Mapping[str, Text], phases: Sequence[Phase], seed: int) -> None:
         self._texts, self._order = texts, Order(phases, seed)
-        self._keys = {tag: (seed, crc32(tag.encode())) for tag in self._order.tags}
+        self._keys = {tag: (seed, crc32(tag.encode())) for tag in texts}
         self.context = next(iter(texts.values())).context
         self.total = self._order.total
-        self.sequences = {tag: sum(phase.get(tag, 0) for phase in phases) for tag in self._order.tags}
+        self.sequences = {tag: number for tag, number in self._order.before(self.total).items() if number}
         self.trained = {
             tag: texts[tag].packing.before(number, self._keys[tag]) for tag, number in self.sequences.items()
         }
@@ -175,7 +177,6 @@ class Rows:
         shape = number, self.context
         inputs, targets = np.zeros(shape, np.int64), np.full(shape, -100, np.int64)
         pieces = np.zeros(shape, np.int32)
-        several = False
         for row, (tag, rank) in enumerate(self._order.places(first, number)):
             text, at = self._texts[tag], 0
             for count, piece in enumerate(text.packing.row(rank, self._keys[tag])):
@@ -184,8 +185,8 @@ class Rows:
                 targets[row, at:end] = ids
                 inputs[row, at], inputs[row, at + 1 : end] = before, ids[:-1]
                 pieces[row, at:end], pieces[row, end:] = count, count + 1
-                several, at = several or count > 0, end
-        return Batch(inputs, targets, pieces if several else None)
+                at = end
+        return Batch(inputs, targets, pieces).rows(0, number)
 
     def fingerprint(self) -> str:
         """SHA-256 over which shards there are, in their order, how long, and ids at about a thousand places of each."""
@@ -201,7 +202,7 @@ class Rows:
 
 
 @contextmanager
-def ahead(make: Callable[[int], Batch], steps: range, depth: int = 2) -> Iterator[Iterator[Batch]]:
+def ahead(make: Callable[[int], Batch], steps: Sequence[int], depth: int = 2) -> Iterator[Iterator[Batch]]:
     """The batches of steps, `depth` of them made in advance by a thread of their own.
 
     What `make` raises comes to whoever takes that batch. The thread has ended when the block has.
@@ -210,9 +211,11 @@ def ahead(make: Callable[[int], Batch], steps: range, depth: int = 2) -> Iterato
 
     def batches() -> Iterator[Batch]:
         coming = deque(thread.submit(make, step) for step in steps[:depth])
-        for step in steps:
-            if step + depth * steps.step in steps:
-                coming.append(thread.submit(make, step + depth * steps.step))
+        for step in steps[depth:]:
+            batch = coming.popleft().result()
+            coming.append(thread.submit(make, step))
+            yield batch
+        while coming:
             yield coming.popleft().result()
 
     try:

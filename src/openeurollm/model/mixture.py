@@ -1,6 +1,8 @@
 """The mixture: what share of the rows each language has, and in which order they come."""
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -30,31 +32,65 @@ def shares(text_bytes: Mapping[str, int], temperature: float, given: Mapping[str
     return {tag: fixed[tag] / scale if tag in fixed else rest * weights[tag] / total for tag in text_bytes}
 
 
+@dataclass(frozen=True)
+class Phase:
+    """How many rows of each language come in a stretch of the training; with `cut`, only the first so many of them."""
+
+    rows: Mapping[str, int]
+    cut: int | None = None
+
+    def __len__(self) -> int:
+        return sum(self.rows.values()) if self.cut is None else self.cut
+
+
 def phases(
-    mixture: Mixture, decay: float, total: int, batch: int, text_bytes: Mapping[str, int], rows: Mapping[str, int]
-) -> list[dict[str, int]]:
-    """Rows of each language in each phase of a training of `total` rows, of which a step takes `batch`.
+    mixture: Mixture, decay: float, total: int, text_bytes: Mapping[str, int], rows: Mapping[str, int]
+) -> list[Phase]:
+    """The phases of a training of `total` rows; fewer where that would repeat every language too often.
 
     There is one phase, or where the recipe has a mixture for annealing a second one, the last `decay` of the rows.
     `text_bytes` and `rows` say how much text an epoch of a language has; the rest is as in `budget`. Raises `BadInput`
-    where all epochs of all languages do not fill one step, or no language has a share.
+    where there is no row to train on.
     """
-    most = sum(int(mixture.max_epochs * number) for number in rows.values())
-    if most < batch:
+    last = 0 if mixture.annealing is None else round(decay * total)
+    wished = [shares(text_bytes, mixture.temperature, mixture.shares), _annealing(mixture, text_bytes)]
+    found = [Phase(each) for each in budget([total - last, last], wished, text_bytes, rows, mixture.max_epochs, {})]
+    if not any(map(len, found)):
         raise BadInput(
-            f"a step takes {batch:,} rows, and the corpus has {most:,} in {mixture.max_epochs:g} epochs: lower "
-            f"batch_tokens in [model], or add text"
+            f"no text to train on: {len(rows)} languages have {sum(rows.values()):,} rows together, and none may be "
+            f"repeated more than {mixture.max_epochs:g} times; add text, or raise max_epochs in [mixture]"
         )
-    wished = [shares(text_bytes, mixture.temperature, mixture.shares)]
-    totals = [total]
-    if mixture.annealing is not None:
-        warm = mixture.temperature if mixture.annealing.temperature is None else mixture.annealing.temperature
-        wished.append(shares(text_bytes, warm, mixture.annealing.shares))
-        totals = [total - round(decay * total), round(decay * total)]
-    found = budget(totals, wished, text_bytes, rows, mixture.max_epochs)
-    if sum(sum(phase.values()) for phase in found) < batch:
-        raise BadInput(f"a step takes {batch:,} rows, and the shares in [mixture] leave fewer: raise max_epochs there")
-    return found
+    return [phase for phase in found if len(phase)]
+
+
+def decayed(
+    phases: Sequence[Phase],
+    place: int,
+    number: int,
+    mixture: Mixture,
+    text_bytes: Mapping[str, int],
+    rows: Mapping[str, int],
+    seed: int,
+) -> list[Phase]:
+    """The same rows up to that place, and then a phase of `number` in the mixture for annealing, or the one there is
+    where the recipe has none. No language is repeated over `max_epochs` times in all of them.
+    """
+    begun, left = [], place
+    for phase in phases:
+        if left:
+            begun.append(replace(phase, cut=min(left, len(phase))))
+            left -= len(begun[-1])
+    spent = Order(begun, seed).before(place) if begun else {}
+    wished = [_annealing(mixture, text_bytes)]
+    return [*begun, *map(Phase, budget([number], wished, text_bytes, rows, mixture.max_epochs, spent))]
+
+
+def _annealing(mixture: Mixture, text_bytes: Mapping[str, int]) -> dict[str, float]:
+    """Shares in the steps in which the rates fall."""
+    last = mixture.annealing
+    if last is None:
+        return shares(text_bytes, mixture.temperature, mixture.shares)
+    return shares(text_bytes, mixture.temperature if last.temperature is None else last.temperature, last.shares)
 
 
 def budget(
@@ -63,19 +99,20 @@ def budget(
     text_bytes: Mapping[str, int],
     rows: Mapping[str, int],
     max_epochs: float,
+    spent: Mapping[str, int],
 ) -> list[dict[str, int]]:
     """Rows of each language in phases of so many rows with such shares.
 
     Shares are in script-corrected bytes, so a language of many tokens a byte has more rows for the same share. No
-    language is repeated over `max_epochs` times in all phases together; what it cannot fill goes to the others by
-    their shares, and where none can fill it the phase is shorter. Every language with a share has a row where there
-    are enough for all.
+    language is repeated over `max_epochs` times in all phases together and the rows `spent` before; what it cannot
+    fill goes to the others by their shares, and where none can fill it the phase is shorter. Every language with a
+    share has a row where there are enough for all.
     """
-    most = {tag: int(max_epochs * rows[tag]) for tag in rows}
+    most = {tag: max(0, int(max_epochs * rows[tag]) - spent.get(tag, 0)) for tag in rows}
     density = {tag: script_bytes(tag) * rows[tag] / text_bytes[tag] for tag in rows}
     rates = [{tag: share[tag] * density[tag] for tag in rows} for share in wished]
     exact = _filled([float(total) for total in totals], rates, most)
-    result = []
+    result: list[dict[str, int]] = []
     for wanted in exact:
         seats = round(sum(wanted.values()))
         result.append(_apportioned(wanted, seats, most))
@@ -123,42 +160,59 @@ def _apportioned(wanted: Mapping[str, float], seats: int, most: Mapping[str, int
 
 
 class Order:
-    """The language of every row of a training, and its rank among that language's rows.
+    """The language of every row of a training, and its rank among that language's rows: a pure function of the seed
+    and the place.
 
-    A phase is cut into blocks. Up to the end of each block every language has had its share of the phase, off by less
-    than one row; inside a block the order is random. `place` to language is a pure function of seed and place.
+    Phase follows phase, each cut into blocks. Up to the end of a block every language has had its share of the phase,
+    off by less than one row; inside a block the order is random.
     """
 
-    def __init__(self, phases: Sequence[Mapping[str, int]], seed: int) -> None:
-        self.tags = tuple(dict.fromkeys(tag for phase in phases for tag, number in phase.items() if number))
+    def __init__(self, phases: Sequence[Phase], seed: int) -> None:
+        self.tags = tuple(dict.fromkeys(tag for phase in phases for tag in phase.rows))
         self._seed = seed
-        self._counts = np.array([[phase.get(tag, 0) for tag in self.tags] for phase in phases], np.int64)
-        self._ends = np.cumsum(self._counts.sum(axis=1))
-        self._before = np.cumsum(self._counts, axis=0) - self._counts
-        sizes = [max(_ROWS, -(-int(total) // _BLOCKS)) for total in self._counts.sum(axis=1)]
-        self._sizes = sizes
-        self._taken = [_taken(counts, size) for counts, size in zip(self._counts, sizes, strict=True)]
+        counts = np.array([[phase.rows.get(tag, 0) for tag in self.tags] for phase in phases], np.int64)
+        self._sizes = [max(_ROWS, -(-int(each.sum()) // _BLOCKS)) for each in counts]
+        self._taken = [_taken(each, size) for each, size in zip(counts, self._sizes, strict=True)]
         self._block = lru_cache(maxsize=4)(self._shuffled)
-        self.total = int(self._ends[-1]) if len(self._ends) else 0
+        self._begins, self._before = [0], [np.zeros(len(self.tags), np.int64)]
+        for number, phase in enumerate(phases):
+            self._before.append(self._before[-1] + self._inside(number, len(phase)))
+            self._begins.append(self._begins[-1] + len(phase))
+        self.total = self._begins[-1]
+
+    def before(self, place: int) -> dict[str, int]:
+        """Rows of each language before that place."""
+        phase = bisect_right(self._begins, place, hi=len(self._sizes)) - 1
+        counts = self._before[phase] + self._inside(phase, place - self._begins[phase])
+        return dict(zip(self.tags, counts.tolist(), strict=True))
 
     def places(self, first: int, number: int) -> Iterator[tuple[str, int]]:
         """Language and rank of `number` places from the `first` on."""
         for place in range(first, first + number):
-            phase = int(np.searchsorted(self._ends, place, "right"))
-            begin = int(self._ends[phase]) - int(self._counts[phase].sum())
-            block, inside = divmod(place - begin, self._sizes[phase])
+            phase = bisect_right(self._begins, place, hi=len(self._sizes)) - 1
+            block, inside = divmod(place - self._begins[phase], self._sizes[phase])
             languages, ranks = self._block(phase, block)
-            yield self.tags[languages[inside]], int(ranks[inside])
+            language = languages[inside]
+            yield self.tags[language], int(ranks[inside] + self._before[phase][language])
+
+    def _inside(self, phase: int, number: int) -> Ints:
+        """Rows of each language among the first rows of a phase."""
+        block, inside = divmod(number, self._sizes[phase])
+        counts: Ints = self._taken[phase][block].copy()
+        if inside:
+            languages, _ = self._block(phase, block)
+            counts += np.bincount(languages[:inside], minlength=len(self.tags))
+        return counts
 
     def _shuffled(self, phase: int, block: int) -> tuple[Ints, Ints]:
-        """The number of the language at each place of a block, and the ranks."""
+        """The number of the language at each place of a block, and its rank in the phase."""
         before, after = self._taken[phase][block : block + 2]
         languages = np.repeat(np.arange(len(self.tags)), after - before)
         np.random.Generator(np.random.PCG64([self._seed, phase, block])).shuffle(languages)
         ranks = np.empty_like(languages)
-        for language in range(len(self.tags)):
+        for language, begin in enumerate(before):
             places = np.flatnonzero(languages == language)
-            ranks[places] = np.arange(len(places)) + self._before[phase, language] + before[language]
+            ranks[places] = np.arange(begin, begin + len(places))
         return languages, ranks
 
 
