@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,8 @@ def test_a_folder_of_an_older_version_is_read(folder):
 
 
 def test_changes_that_leave_the_weights_alone(folder):
-    changed = load(folder, context=256, rope_scaling="linear", rope_factor=4.0, original_context=64)
+    longer = {"context": 256, "rope_scaling": "linear", "rope_factor": 4.0, "original_context": 64}
+    changed = load(folder, replace(shape_of(folder), **longer))
     assert (changed.shape.context, changed.shape.rope_factor) == (256, 4.0)
     _config(folder, rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0})
     wanted = logits(AutoModelForCausalLM.from_pretrained(folder).eval(), IDS)
@@ -313,23 +315,23 @@ def words(folder):
 
 
 def test_a_model_fits_its_own_tokenizer_though_it_has_more_rows(folder, words, tmp_path):
-    fits(folder, tokenizer(tmp_path / "words") / "tokenizer.json")
+    fits(folder, tokenizer(tmp_path / "words"))
     assert shape_of(folder).vocabulary == 300 > len(vocabulary(folder / "tokenizer.json")) == 260
 
 
 def test_another_tokenizer_does_not_fit(folder, words, tmp_path):
     other = tokenizer(tmp_path / "words", first=False)
     with pytest.raises(BadInput, match=r"made with another tokenizer .* has the id .* set \[tokenizer\] path"):
-        fits(folder, other / "tokenizer.json")
+        fits(folder, other)
     more = tokenizer(tmp_path / "more", special=(*SPECIAL, "<|more|>"))
     with pytest.raises(BadInput, match="made with another tokenizer"):
-        fits(folder, more / "tokenizer.json")
+        fits(folder, more)
 
 
 def test_a_model_with_too_few_rows_does_not_fit(words, folder):
     _config(folder, vocab_size=200)
     with pytest.raises(BadInput, match="200 ids cannot read 260"):
-        fits(folder, folder / "tokenizer.json")
+        fits(folder, folder)
 
 
 VOCABULARIES = (
@@ -342,7 +344,7 @@ VOCABULARIES = (
 def test_what_is_no_tokenizer_is_refused(folder, words, text, tmp_path):
     (folder / "tokenizer.json").write_text(text)
     with pytest.raises(BadInput):
-        fits(folder, tokenizer(tmp_path / "words") / "tokenizer.json")
+        fits(folder, tokenizer(tmp_path / "words"))
 
 
 def test_a_folder_of_theirs_that_was_trained_on_is_written_and_read_by_both(folder, words, tmp_path):

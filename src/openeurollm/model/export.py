@@ -3,7 +3,6 @@
 import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -139,15 +138,16 @@ def _parts(parameters: Mapping[str, Tensor], itemsize: int, most: int) -> Iterat
     yield part
 
 
-def load(folder: Path, **changes: Any) -> Decoder:
+def load(folder: Path, shape: Shape | None = None) -> Decoder:
     """The decoder in a Hugging Face folder of the dense Qwen3 family, in float32 on the processor.
 
-    `changes` are fields of `Shape` that leave the weights as they are: `context`, and how positions turn. Raises
-    `BadInput` for a folder of another family or with features that our decoder lacks, for weights that are pickled,
-    quantised, truncated, missing, too many, of another shape than the configuration says or no numbers, for files that
-    lead out of the folder, and for a model that this machine has no memory for; nothing is allocated before.
+    `shape` is the folder's own, or one that differs from it in what leaves the weights as they are: in the context, and
+    how positions turn. Raises `BadInput` for a folder of another family or with features that our decoder lacks, for
+    weights that are pickled, quantised, truncated, missing, too many, of another shape than the configuration says or
+    no numbers, for files that lead out of the folder, and for a model that this machine has no memory for; nothing is
+    allocated before.
     """
-    shape = replace(shape_of(folder), **changes)
+    shape = shape or shape_of(folder)
     needed, there = 4 * shape.parameters, int(host()["memory_bytes"])
     if needed > there:
         raise BadInput(
@@ -159,6 +159,8 @@ def load(folder: Path, **changes: Any) -> Decoder:
     stored = _stored(folder)
     _agree(folder, shape, {name: tuple(each.shape) for name, each in decoder.named_parameters()}, stored)
     decoder.to_empty(device="cpu")
+    if shape.tied:  # emptied one by one, they are two
+        decoder.lm_head.weight = decoder.model.embed_tokens.weight
     _fill(decoder, stored, folder)
     return decoder
 
@@ -345,12 +347,12 @@ def _read(file: Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
 
 
 def fits(folder: Path, tokenizer: Path) -> None:
-    """Raise `BadInput` where the model in `folder` was not made with the tokenizer of the file `tokenizer`.
+    """Raise `BadInput` where the model in `folder` was not made with the tokenizer in the folder `tokenizer`.
 
     Every token must have the same id in both, and the model a row for each id; rows beyond, as many models have them,
     are no matter.
     """
-    theirs, ours = vocabulary(_within(folder, _TOKENIZER)), vocabulary(tokenizer)
+    theirs, ours = vocabulary(_within(folder, _TOKENIZER)), vocabulary(tokenizer / _TOKENIZER)
     if theirs != ours:
         other = min(token for token in theirs.keys() | ours.keys() if theirs.get(token) != ours.get(token))
         raise BadInput(
