@@ -27,7 +27,7 @@ def shares(text_bytes: Mapping[str, int], temperature: float, given: Mapping[str
     """
     fixed = {tag: share for tag, share in given.items() if tag in text_bytes}
     weights = {tag: (size / script_bytes(tag)) ** temperature for tag, size in text_bytes.items() if tag not in fixed}
-    total, rest = sum(weights.values()), 1 - sum(fixed.values())
+    total, rest = sum(weights.values()), max(0.0, 1 - sum(fixed.values()))
     scale = 1.0 if weights else sum(fixed.values())
     return {tag: fixed[tag] / scale if tag in fixed else rest * weights[tag] / total for tag in text_bytes}
 
