@@ -119,6 +119,16 @@ def inside(root: Path, name: str) -> Path:
     return path
 
 
+def inside_model(folder: Path, name: str) -> Path:
+    """As `inside`, of a model's folder. In the hub's cache that is a snapshot, whose files are links to those in the
+    folder `blobs` beside `snapshots`.
+    """
+    home, path = folder.resolve(), folder / name
+    if home.parent.name == "snapshots" and path.is_symlink():
+        return inside(home.parent.parent / "blobs", path.readlink().name)
+    return inside(folder, name)
+
+
 def files_below(folder: Path) -> list[Path]:
     """Every regular file below `folder`, hidden files and folders left out, in sorted order."""
     return sorted(

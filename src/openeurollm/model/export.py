@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from openeurollm.errors import BadInput
-from openeurollm.ledger import host, inside, whole, write_json
+from openeurollm.ledger import host, inside_model, whole, write_json
 from openeurollm.model import safe
 from openeurollm.model.decoder import NORM_EPSILON, Decoder
 from openeurollm.model.shape import Shape
@@ -170,7 +170,7 @@ def shape_of(folder: Path) -> Shape:
     file = folder / _CONFIG
     if not folder.is_dir():
         raise BadInput(f"{folder}: no such folder")
-    told = safe.table(_within(folder, _CONFIG), _MAX_CONFIG)
+    told = safe.table(inside_model(folder, _CONFIG), _MAX_CONFIG)
     strange = next(_unsupported(told), None)
     if strange is not None:
         raise BadInput(f"{file}: not a dense Qwen3 model that can be trained on here: {strange}")
@@ -265,14 +265,14 @@ Stored = Mapping[str, tuple[Path, safe.Entry]]
 def _stored(folder: Path) -> Stored:
     """The tensors of a folder's weights, one file or several with their index, none of them read."""
     if (folder / _WEIGHTS).exists():
-        file = _within(folder, _WEIGHTS)
+        file = inside_model(folder, _WEIGHTS)
         return {name: (file, entry) for name, entry in safe.check(file).tensors.items()}
     if not (folder / _INDEX).exists():
         if any(path.suffix in _PICKLES for path in folder.iterdir()):
             raise BadInput(f"{folder}: pickled weights are not read, they can run code; convert them to safetensors")
         raise BadInput(f"{folder}: no weights here, neither {_WEIGHTS} nor {_INDEX}")
     index = folder / _INDEX
-    named = safe.table(_within(folder, _INDEX), safe.MAX_HEADER).get("weight_map")
+    named = safe.table(inside_model(folder, _INDEX), safe.MAX_HEADER).get("weight_map")
     if not isinstance(named, dict) or not all(isinstance(name, str) for name in named.values()):
         raise BadInput(f"{index}: no `weight_map` of tensors and their files")
     files = sorted(set(named.values()))
@@ -282,7 +282,7 @@ def _stored(folder: Path) -> Stored:
     for name in files:
         if not name.endswith(".safetensors") or Path(name).name != name:
             raise BadInput(f"{index}: {name[:80]!r} is no name of a file of safetensors beside it")
-        file = _within(folder, name)
+        file = inside_model(folder, name)
         for tensor, entry in safe.check(file).tensors.items():
             if named.get(tensor) != name:
                 raise BadInput(f"{index}: says nothing of {tensor[:80]!r} in {name}, or that it is elsewhere")
@@ -291,16 +291,6 @@ def _stored(folder: Path) -> Stored:
     if absent is not None:
         raise BadInput(f"{index}: {absent[:80]!r} is not in {named[absent]}")
     return found
-
-
-def _within(folder: Path, name: str) -> Path:
-    """The file `name` of a folder; raises `BadInput` for a link out of it, but for those of the hub's cache, where a
-    snapshot's files are links into the folder `blobs` beside `snapshots`.
-    """
-    path, blobs = (folder / name).resolve(), folder.resolve().parent.parent / "blobs"
-    if folder.resolve().parent.name == "snapshots" and path.parent == blobs:
-        return path
-    return inside(folder, name)
 
 
 def _agree(folder: Path, shape: Shape, due: Mapping[str, tuple[int, ...]], stored: Stored) -> None:
@@ -352,7 +342,7 @@ def fits(folder: Path, tokenizer: Path) -> None:
     Every token must have the same id in both, and the model a row for each id; rows beyond, as many models have them,
     are no matter.
     """
-    theirs, ours = vocabulary(_within(folder, _TOKENIZER)), vocabulary(tokenizer / _TOKENIZER)
+    theirs, ours = vocabulary(inside_model(folder, _TOKENIZER)), vocabulary(tokenizer / _TOKENIZER)
     if theirs != ours:
         other = min(token for token in theirs.keys() | ours.keys() if theirs.get(token) != ours.get(token))
         raise BadInput(
