@@ -1,4 +1,4 @@
-"""`openeurollm tokenizer compare`, `count`, `train`, `export` and `encode`."""
+"""`openeurollm tokenizer compare`, `count`, `train`, `export`, `encode` and `megatron`."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -196,3 +196,23 @@ def encode(
         return
     rows = [(each["shard"], *(each[key] for key in ("language", "documents", "tokens", "bytes"))) for each in written]
     print_table("", ("shard", "language", "documents", "tokens", "bytes"), rows, numbers=3)
+
+
+@tokenizer.command()
+def megatron(
+    path: Annotated[Path, typer.Argument(help="Run, or a folder of shards, TAG/NAME.npy.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the files.", show_default=False)],
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; all cores when not given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write shards of ids for Megatron and NeMo, TAG.bin and TAG.idx for each language."""
+    from openeurollm.engine import Engine, Reporter
+    from openeurollm.ledger import cores
+    from openeurollm.tokenizer.megatron import export as write
+
+    written = write(path, out, Engine(workers or cores(), Reporter(quiet=as_json)))
+    if as_json:
+        print_json(written)
+        return
+    columns = ("pair", "language", "documents", "tokens", "bytes")
+    print_table("", columns, [tuple(each[key] for key in columns) for each in written], numbers=3)

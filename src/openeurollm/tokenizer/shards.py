@@ -27,6 +27,8 @@ from openeurollm.tokenizer.encode import Encoder
 END = "<|endoftext|>"
 _ROWS, _BYTES = 256, 8 << 20
 """Documents that are read at a time, and bytes of text that are encoded at a time, or one document."""
+_BOUNDS = 1 << 20
+"""Bounds that are looked at together."""
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,20 @@ def opened(name: Path) -> Encoded:
     """The shard `name` (its path without an ending), memory-mapped; raises `BadInput` where it is not whole."""
     made = read_json(_beside(name, ".json"))
     try:
-        ids = np.load(_beside(name, ".npy"), mmap_mode="r", allow_pickle=False)
-        bounds = np.load(_beside(name, ".bounds.npy"), mmap_mode="r", allow_pickle=False)
-        fits = ids.ndim == bounds.ndim == 1 and len(ids) == bounds[-1] == made["tokens"]
-    except (OSError, ValueError, TypeError, KeyError, IndexError):
+        ids, bounds = (np.lib.format.open_memmap(_beside(name, ending), mode="r") for ending in (".npy", ".bounds.npy"))
+        fits = ids.ndim == bounds.ndim == 1 and ids.dtype.str in ("<u2", "<u4") and bounds.dtype.str == "<i8"
+        fits = fits and (len(ids), len(bounds) - 1) == (made["tokens"], made["documents"])
+        fits = fits and bounds[0] == 0 and bounds[-1] == len(ids) and _ascend(bounds)
+    except (OSError, ValueError, TypeError, LookupError, SyntaxError, EOFError, OverflowError, MemoryError):
         fits = False
     if not fits:
         raise BadInput(f"{name}: not a whole shard; encode it again")
     return Encoded(ids, bounds, made)
+
+
+def _ascend(bounds: NDArray[np.int64]) -> bool:
+    pieces = (bounds[start : start + _BOUNDS + 1] for start in range(0, len(bounds) - 1, _BOUNDS))
+    return all(bool((np.diff(piece) > 0).all()) for piece in pieces)
 
 
 def _beside(name: Path, ending: str) -> Path:
