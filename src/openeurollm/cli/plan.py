@@ -27,7 +27,7 @@ def plan(
 
     loaded = recipes.load(recipe, settings or ())
     if flop_per_s is None:
-        from openeurollm.model.trainer import matmul_speed
+        from openeurollm.model.numerics import matmul_speed
 
         flop_per_s = 0.5 * matmul_speed()
     try:

@@ -135,7 +135,7 @@ def _nodes(given: list[str]) -> dict[str, int]:
 
 
 def _cost(recipe: Any) -> dict[str, Any]:
-    from openeurollm.model.trainer import matmul_speed
+    from openeurollm.model.numerics import matmul_speed
     from openeurollm.plan import plan
     from openeurollm.recipe import compute
 

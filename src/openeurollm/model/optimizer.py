@@ -3,7 +3,9 @@
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from openeurollm.model.decoder import Decoder
 from openeurollm.recipe import Model
@@ -15,12 +17,12 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is made orthogonal by five Newton–Schulz steps (Jordan et al. 2024).
 
-    Unlike `torch.optim.Muon` it stays in the parameters' type, since bfloat16 is several times slower than float32 on
-    processors without units for it, and takes matrices of one shape together.
+    Unlike `torch.optim.Muon` it computes in float32 on processors, where bfloat16 is several times slower, takes
+    matrices of one shape together, and has each matrix of a sharded model made orthogonal by one process.
     """
 
-    def __init__(self, parameters: list[nn.Parameter], rate: float, momentum: float = 0.95) -> None:
-        super().__init__(parameters, {"lr": rate, "momentum": momentum})
+    def __init__(self, parameters: list[nn.Parameter], rate: float, decay: float = 0.0, momentum: float = 0.95) -> None:
+        super().__init__(parameters, {"lr": rate, "weight_decay": decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -31,17 +33,63 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     alike.setdefault(parameter.shape, []).append(parameter)
             for shape, parameters in alike.items():
-                updates = []
-                for parameter in parameters:
-                    state = self.state[parameter]
-                    buffer = state.setdefault("momentum_buffer", torch.zeros_like(parameter))
-                    gradient = parameter.grad
-                    if gradient is not None:
-                        buffer.lerp_(gradient, 1 - group["momentum"])
-                        updates.append(gradient.lerp(buffer, group["momentum"]))
+                updates = [self._momentum(parameter, group["momentum"]) for parameter in parameters]
                 scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
-                for parameter, update in zip(parameters, orthogonal(torch.stack(updates)), strict=True):
-                    parameter.add_(update, alpha=-scale)
+                for parameter, update in zip(parameters, _orthogonal_each(updates, parameters[0]), strict=True):
+                    weights = local(parameter)
+                    weights.mul_(1 - group["lr"] * group["weight_decay"])
+                    weights.add_(update, alpha=-scale)
+
+    def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
+        """This process' rows of the update before it is made orthogonal, Nesterov's."""
+        state = self.state[parameter]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        buffer, gradient = local(state["momentum_buffer"]), local(parameter.grad)
+        buffer.lerp_(gradient, 1 - momentum)
+        return gradient.lerp(buffer, momentum)
+
+
+def local(tensor: Any) -> Tensor:
+    """The part of a tensor that this process holds: of a sharded one its rows."""
+    held: Tensor = tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return held
+
+
+def _orthogonal_each(updates: list[Tensor], parameter: nn.Parameter) -> list[Tensor]:
+    """The updates of matrices of one shape made orthogonal; of sharded ones this process' rows, in and out."""
+    if not isinstance(parameter, DTensor):
+        return list(orthogonal(torch.stack(updates)))
+    shards = parameter.device_mesh["shard"].get_group()
+    return _shared(updates, shards, parameter.shape[0], parameter.shape[1])
+
+
+def _shared(rows: list[Tensor], group: dist.ProcessGroup, height: int, width: int) -> list[Tensor]:
+    """Matrices of which each process of the group has some rows: each process puts together its share of the matrices,
+    makes them orthogonal, and gives the others their rows back.
+    """
+    size, rank = dist.get_world_size(group), dist.get_rank(group)
+    each = -(-len(rows) // size)
+    most = -(-height // size)  # rows are dealt out as `torch.chunk` does it
+    heights = [max(0, min(most, height - most * number)) for number in range(size)]
+    numbers = [max(0, min(each, len(rows) - each * number)) for number in range(size)]
+    mine = [number * heights[rank] * width for number in numbers]
+    theirs = [numbers[rank] * part * width for part in heights]
+    sent = torch.cat([matrix.flatten() for matrix in rows])
+    received = sent.new_empty(sum(theirs))
+    dist.all_to_all_single(received, sent, theirs, mine, group=group)
+    if numbers[rank]:
+        parts = [
+            part.view(numbers[rank], part_height, width)
+            for part, part_height in zip(torch.split(received, theirs), heights, strict=True)
+        ]
+        done = torch.split(orthogonal(torch.cat(parts, dim=1)), heights, dim=1)
+        received = torch.cat([part.flatten() for part in done])
+    returned = torch.empty_like(sent)
+    dist.all_to_all_single(returned, received, mine, theirs, group=group)
+    if not heights[rank]:
+        return rows
+    return [part.view(heights[rank], width) for part in torch.split(returned, heights[rank] * width)]
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
@@ -49,34 +97,41 @@ def orthogonal(matrices: Tensor) -> Tensor:
     a, b, c = _NEWTON_SCHULZ
     x: Tensor = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    x = x.bfloat16() if x.is_cuda else x
     for _ in range(5):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
+    x = x.to(matrices.dtype)
     return x.mT if matrices.shape[1] > matrices.shape[2] else x
 
 
 def optimizers(decoder: Decoder, model: Model, factor: float = 1.0) -> list[torch.optim.Optimizer]:
-    """The optimisers of a decoder, every rate times `factor`; each group remembers its rate as `initial_lr`."""
+    """The optimisers of a decoder, every rate times `factor`; each group remembers its rate as `initial_lr`.
+
+    A matrix that is embedding and head in one learns at the head's rate.
+    """
     matrices: list[nn.Parameter] = []
     norms: list[nn.Parameter] = []
     for parameter in decoder.model.layers.parameters():
         (matrices if parameter.ndim == 2 else norms).append(parameter)
     groups = [
-        {"params": [decoder.model.embed_tokens.weight], "lr": model.embedding_rate * factor},
         {"params": [decoder.lm_head.weight], "lr": model.head_rate * factor},
         {"params": [*norms, decoder.model.norm.weight], "lr": model.head_rate * factor},
     ]
+    if not decoder.shape.tied:
+        groups.append({"params": [decoder.model.embed_tokens.weight], "lr": model.embedding_rate * factor})
     adam = torch.optim.AdamW(groups, betas=(0.8, 0.95), eps=1e-10, weight_decay=0.0)
-    muon = Muon(matrices, model.muon_rate * factor)
+    muon = Muon(matrices, model.muon_rate * factor, model.weight_decay)
     for optimizer in (muon, adam):
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]
     return [muon, adam]
 
 
-def schedule(step: int, steps: int, warmup: float, decay: float) -> float:
-    """Share of the full rate at a step: warm up, stay, decay to nearly zero (WSD)."""
-    rising, falling = round(steps * warmup), round(steps * decay)
-    up = (step + 1) / rising if step < rising else 1.0
-    down = (steps - step) / falling if falling and step >= steps - falling else 1.0
-    return min(up, down)
+def begin(optimizer: torch.optim.Optimizer) -> None:
+    """Give each parameter the state it has before the first step, into which a checkpoint can be read."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            kinds = ("momentum_buffer",) if isinstance(optimizer, Muon) else ("exp_avg", "exp_avg_sq")
+            state = {kind: torch.zeros_like(parameter) for kind in kinds}
+            optimizer.state[parameter] = state if isinstance(optimizer, Muon) else {"step": torch.tensor(0.0), **state}

@@ -7,7 +7,6 @@ import math
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,47 +16,46 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from openeurollm.engine import Reporter
-from openeurollm.errors import Failure, Stopped
-from openeurollm.ledger import whole
+from openeurollm.errors import BadInput, Failure, Stopped
+from openeurollm.model.checkpoint import Checkpoints, Position
+from openeurollm.model.data import Batch, ahead
 from openeurollm.model.decoder import Decoder
 from openeurollm.model.distributed import World
-from openeurollm.model.optimizer import optimizers, schedule
+from openeurollm.model.guard import Guard
+from openeurollm.model.held_out import HeldOut
+from openeurollm.model.numerics import Numerics, device
+from openeurollm.model.optimizer import local, optimizers
+from openeurollm.model.schedule import Schedule
+from openeurollm.model.window import Window
 from openeurollm.recipe import Model
-
-Batch = Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]]
-"""Inputs and targets of a step, each of shape (rows, positions); targets of -100 are not learnt."""
-
-_MICRO_TOKENS = 8_192
-"""Positions that go through the decoder at once; larger parts are accumulated."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What to train and how: `batch(step)` for `steps` steps, at the recipe's rates times `factor`.
+    """What to train and how: the rows that `take(first, number)` gives, as the schedule deals them out to steps, at the
+    recipe's rates times `factor`.
 
-    The rows of a step are cut into `parts`, between which processes can share it.
+    `micro` positions go through the decoder at once. `fingerprint` says what data the rows come from. Held-out text is
+    measured before the first step, `held_out_times` times evenly over the training, the last time at its end.
     """
 
     title: str
-    batch: Batch
-    steps: int
+    take: Callable[[int, int], Batch]
+    schedule: Schedule
     rates: Model
     factor: float
-    warmup: float
-    decay: float
     checkpoint_steps: int
-    parts: int
+    keep_steps: int | None
     bytes_of_tokens: NDArray[np.int64]
-
-
-def device() -> torch.device:
-    """The accelerator where there is one, else the processor."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    numerics: Numerics
+    micro: int
+    fingerprint: str
+    held_out: HeldOut | None = None
+    held_out_times: int = 0
 
 
 def prepare(workers: int) -> None:
@@ -69,50 +67,34 @@ def prepare(workers: int) -> None:
 
 
 def train(
-    decoder: Decoder, training: Training, work: Path, metrics: Path, reporter: Reporter, world: World
+    decoder: Decoder, training: Training, work: Path, kept: Path, metrics: Path, reporter: Reporter, world: World
 ) -> dict[str, Any]:
-    """Train the decoder in place; returns tokens, the last loss, the machine's matmul speed, threads and processes.
+    """Train the decoder in place and return what the record says of it.
 
-    The first process writes a line of `metrics` every few steps and a checkpoint into `work` every `checkpoint_steps`.
-    Raises `Failure` when the loss or a weight is no number, and `Stopped`, with a checkpoint, after a step in which the
-    file `work / "stop"` was there or a process was sent SIGTERM. Whoever puts that file there takes it away.
+    The first process writes lines of `metrics`. Checkpoints go into `work / "checkpoints"`, the last two, and into
+    `kept`, for ever; a training that finds one goes on from there. Raises `BadInput` where that was made from other
+    data, `Failure` where losses or weights are no numbers whatever is left out, and `Stopped`, with a checkpoint, after
+    a step in which the file `work / "stop"` was there or a process was sent SIGTERM. Whoever puts that file there takes
+    it away.
     """
     decoder.to(device()).train()
-    opts = optimizers(decoder, training.rates, training.factor)
-    told = _restore(work / "checkpoint.safetensors", decoder, opts)
-    begin = int(told.get("step", 0))
-    if world.from_first(begin) != begin:
-        raise Failure(f"{training.title}: processes do not see the same checkpoint in {work}")
-    if world.first:
-        _cut(metrics, begin)
-    peak = world.from_first(matmul_speed() if world.first else 0.0)
-    window = _Window(decoder, peak * world.size, told)
-    with reporter.task(training.title, training.steps) as task, _wish(work / "stop", world) as wish:
-        for step in range(begin, training.steps):
-            factor = schedule(step, training.steps, training.warmup, training.decay)
-            loss, learnt, size, stop = _step(decoder, opts, training, step, factor, world, wish())
-            if not math.isfinite(loss):
-                raise Failure(f"{training.title}: the loss at step {step} is {loss}; lower its rates in the recipe")
-            window.add(loss, learnt, size)
-            done, last = step + 1, step + 1 == training.steps
-            if done % window.every == 0 or last:
-                _append(metrics, window.line(done, factor), world)
-            task.update(done, window.words)
-            if not last and (stop or done % training.checkpoint_steps == 0):
-                position = {"step": str(done), "threads": str(torch.get_num_threads()), **window.sums()}
-                _save(work / "checkpoint.safetensors", decoder, opts, position, world)
-            if not last and stop:
-                raise Stopped(f"{training.title}: stopped after step {done} of {training.steps}; run again to go on")
-    if not all(bool(parameter.isfinite().all()) for parameter in decoder.parameters()):
+    checkpoints = Checkpoints(work / "checkpoints", kept, world, reporter.say)
+    position = checkpoints.newest()
+    numerics = Numerics.of(position["numerics"]) if position["step"] else training.numerics
+    numerics.prepare(decoder)
+    world.shard(decoder, numerics.dtype)
+    loop = _Loop(decoder, training, numerics, checkpoints, metrics, world)
+    begin = loop.begin(position)
+    with reporter.task(training.title, training.schedule.steps) as task, _wish(work / "stop", world) as wish:
+        try:
+            while begin < training.schedule.steps:
+                begin = loop.run(begin, wish, task.update)
+        finally:
+            checkpoints.wait()
+    if not all(bool(weights.isfinite().all()) for weights in map(local, decoder.parameters())):
         raise Failure(f"{training.title}: weights are no numbers after the last step; lower its rates in the recipe")
     decoder.eval()
-    return {
-        "tokens": window.tokens,
-        "final_loss": round(window.loss, 5),
-        "matmul_flop_per_s": round(peak),
-        "threads": torch.get_num_threads(),
-        "processes": world.size,
-    }
+    return loop.told()
 
 
 @contextmanager
@@ -128,177 +110,263 @@ def _wish(file: Path, world: World) -> Iterator[Callable[[], bool]]:
             signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
-def _step(
-    decoder: Decoder,
-    opts: list[torch.optim.Optimizer],
-    training: Training,
-    step: int,
-    factor: float,
-    world: World,
-    wish: bool,
-) -> tuple[float, int, int, bool]:
-    """One update; returns the summed loss in nats, the targets learnt, the bytes they stand for, and whether any
-    process has the `wish` to stop.
-    """
-    inputs, targets = training.batch(step)
-    learnt = int((targets >= 0).sum())
-    size = int(training.bytes_of_tokens[targets[targets >= 0]].sum())
-    edges = [len(inputs) * number // training.parts for number in range(training.parts + 1)]
+class _Loop:
+    """The state of a training between steps."""
 
-    def part(number: int) -> Tensor:
-        rows = slice(edges[number], edges[number + 1])
-        return _gradient(decoder, inputs[rows], targets[rows], max(1, learnt), wish)
+    def __init__(
+        self,
+        decoder: Decoder,
+        training: Training,
+        numerics: Numerics,
+        checkpoints: Checkpoints,
+        metrics: Path,
+        world: World,
+    ) -> None:
+        self._decoder, self._training, self._numerics, self._world = decoder, training, numerics, world
+        self._checkpoints, self._metrics = checkpoints, metrics
+        self._optimizers = optimizers(decoder, training.rates, training.factor)
+        self._guard, self._window = Guard(training.title), Window(decoder.shape, numerics, world.size)
+        self._resumed: list[dict[str, Any]] = []
+        self._held_out: dict[str, dict[str, float]] = {}
+        times, steps = training.held_out_times, training.schedule.steps
+        self._measured = {round(steps * number / times) for number in range(1, times + 1)} if times else set()
 
-    total = world.sum(training.parts, part)
-    loss, wishes = total[-2:].tolist()
-    parameters = list(decoder.parameters())
-    gradients = torch.split(total[:-2], [parameter.numel() for parameter in parameters])
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = gradient.view_as(parameter)
-    for optimizer in opts:
-        for group in optimizer.param_groups:
-            group["lr"] = group["initial_lr"] * factor
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return loss, learnt, size, wishes > 0
+    def begin(self, position: Position) -> int:
+        """Be at a position, that of a checkpoint or the beginning; returns the step to be made next."""
+        step = int(position["step"])
+        if self._world.first:
+            _cut(self._metrics, step)
+        if not step:
+            self._measure(0)
+            return 0
+        if position["data"] != self._training.fingerprint:
+            raise BadInput(
+                f"{self._training.title}: the text is not that of the checkpoint at step {step}; put the old text "
+                f"back, or remove {self._metrics.parent} and its checkpoints to begin anew"
+            )
+        self._checkpoints.restore(step, self._decoder, self._optimizers)
+        self._guard = Guard(self._training.title, position["guard"])
+        self._window = Window(self._decoder.shape, self._numerics, self._world.size, position["window"])
+        self._resumed, self._held_out = position["resumed"], position["held_out"]
+        if position["made"] != self._made():
+            self._resumed = [*self._resumed, {"step": step, **position["made"]}]
+        return step
 
+    def run(self, begin: int, wish: Callable[[], bool], update: Callable[[int, str], None]) -> int:
+        """Make the steps from `begin` on, to the end or to one from which the training goes back; returns the next."""
+        schedule = self._training.schedule
+        todo = [step for step in range(begin, schedule.steps) if step not in self._guard.avoided]
+        with ahead(self._batch, todo) as batches:
+            for step, batch in zip(todo, batches, strict=True):
+                stop, verdict = self._step(step, batch, wish())
+                if verdict == "rolled_back":
+                    return self._go_back(step)
+                done, last = step + 1, step + 1 == schedule.steps
+                if done % Window.every == 0 or last:
+                    self._write(self._window.line(done, schedule.rate(step)))
+                update(done, self._window.words)
+                if done in self._measured:
+                    self._measure(done)
+                self._checkpoint(done, last, stop)
+        return schedule.steps
 
-def _gradient(
-    decoder: Decoder, inputs: NDArray[np.int64], targets: NDArray[np.int64], learnt: int, wish: bool
-) -> Tensor:
-    """A part's share of the step's gradient, its loss in nats and the wish to stop, as one flat tensor.
-
-    Positions behind the last one that is learnt in any row are left out.
-    """
-    where = device()
-    length = int(np.flatnonzero((targets >= 0).any(axis=0)).max(initial=0)) + 1
-    rows = max(1, _MICRO_TOKENS // length)
-    total = torch.zeros(1, device=where)
-    for start in range(0, len(inputs), rows):
-        ids = torch.from_numpy(inputs[start : start + rows, :length]).to(where)
-        wanted = torch.from_numpy(targets[start : start + rows, :length]).to(where)
-        loss = decoder.losses(ids, wanted)
-        (loss / learnt).backward()  # type: ignore[no-untyped-call]
-        total += loss.detach()
-    gradients = [parameter.grad.flatten() for parameter in decoder.parameters() if parameter.grad is not None]
-    decoder.zero_grad(set_to_none=True)
-    return torch.cat([*gradients, total, torch.full_like(total, float(wish))])
-
-
-class _Window:
-    """Sums since the last line of metrics; `told` is what a checkpoint says of them."""
-
-    every = 10
-
-    def __init__(self, decoder: Decoder, peak: float, told: Mapping[str, str]) -> None:
-        self._flop, self._peak = decoder.shape.flop_per_token, peak
-        self.loss, self.words = 0.0, ""
-        self._start()
-        self._began, self._before = self._since, int(told.get("learnt", 0))
-        self.tokens, self._learnt = int(told.get("tokens", 0)), self._before
-        self._nats, self._bytes = float.fromhex(told.get("nats", "0")), int(told.get("bytes", 0))
-
-    def _start(self) -> None:
-        self._since, self._nats, self._learnt, self._bytes, self._before = time.monotonic(), 0.0, 0, 0, 0
-
-    def sums(self) -> dict[str, str]:
-        """What a checkpoint must hold for the next line to be the same after a crash."""
-        told = {"learnt": self._learnt, "bytes": self._bytes, "tokens": self.tokens}
-        return {"nats": self._nats.hex(), **{name: str(number) for name, number in told.items()}}
-
-    def add(self, nats: float, learnt: int, size: int) -> None:
-        self.tokens += learnt
-        self._nats, self._learnt, self._bytes = self._nats + nats, self._learnt + learnt, self._bytes + size
-
-    def line(self, step: int, rate: float) -> dict[str, Any]:
-        seconds = max(1e-9, time.monotonic() - self._since)
-        speed = (self._learnt - self._before) / seconds
-        self.loss = self._nats / max(1, self._learnt)
-        share = speed * self._flop / self._peak
-        bits = self._nats / math.log(2) / max(1, self._bytes)
-        self.words = (
-            f"loss {self.loss:.3f}, {bits:.3f} bits a byte, {speed:,.0f} tokens/s, {100 * share:.0f} % of matmul"
-        )
-        self._start()
+    def told(self) -> dict[str, Any]:
+        """What the record says of the training."""
+        numerics = self._numerics
         return {
-            "step": step,
-            "loss": round(self.loss, 5),
-            "bits_per_byte": round(bits, 5),
-            "tokens": self.tokens,
-            "rate": round(rate, 5),
-            "seconds": round(self._since - self._began, 2),
-            "tokens_per_s": round(speed, 1),
-            "matmul_share": round(share, 4),
+            "tokens": self._window.tokens,
+            "final_loss": round(self._window.loss, 5),
+            "matmul_flop_per_s": round(numerics.matmul_flop_per_s),
+            "threads": torch.get_num_threads(),
+            "processes": self._world.size,
+            "layout": self._world.layout,
+            "precision": numerics.precision,
+            "compiled": numerics.compiled,
+            "skipped": self._guard.skipped,
+            "rolled_back": self._guard.rolled_back,
+            "resumed": self._resumed,
+            "held_out": self._held_out,
         }
 
+    def _batch(self, step: int) -> Batch:
+        """This process' rows of a step."""
+        first, number = self._training.schedule.span(step)
+        start, stop = self._world.share(number)
+        return self._training.take(first + start, stop - start)
 
-def _append(metrics: Path, line: dict[str, Any], world: World) -> None:
-    if world.first:
-        with open(metrics, "a", encoding="utf-8") as lines:
-            lines.write(json.dumps(line) + "\n")
+    def _step(self, step: int, batch: Batch, wish: bool) -> tuple[bool, str]:
+        """One update; returns whether any process has the wish to stop, and what became of the step."""
+        _, number = self._training.schedule.span(step)
+        wanted = batch.targets[batch.targets >= 0]
+        told = [float(len(wanted)), float(self._training.bytes_of_tokens[wanted].sum()), float(wish)]
+        scale = 1.0 / max(1, number * batch.targets.shape[1])
+        if self._world.mesh is None:
+            gradients, nats = self._replicated(batch, number, scale)
+            learnt, size, wishes = self._world.totals(told)
+        else:
+            gradients, mine = self._sharded(batch, number, scale)
+            learnt, size, wishes, nats = self._world.totals([*told, mine])
+        torch._foreach_mul_(gradients, 1 / (scale * max(1.0, learnt)))
+        norm = _norm(gradients)
+        verdict, why = self._guard.judge(step, nats / max(1.0, learnt), norm)
+        if verdict == "update":
+            self._window.add(nats, int(learnt), int(size), norm)
+            self._update(gradients, self._training.schedule.rate(step))
+        else:
+            self._write({"step": step + 1, "event": verdict, "reason": why})
+        return wishes > 0, verdict
+
+    def _replicated(self, batch: Batch, number: int, scale: float) -> tuple[list[Tensor], float]:
+        """The gradient of the step's loss times `scale`, summed along the tree, and the loss in nats."""
+        parts = self._world.parts
+        start, stop = self._world.share(number)
+        first = self._world.rank * parts // self._world.size
+
+        def part(own: int) -> list[Tensor]:
+            low, high = (number * (first + own + edge) // parts - start for edge in (0, 1))
+            return self._gradient(batch.rows(low, min(high, stop - start)), scale)
+
+        *gradients, nats = self._world.sum(part)
+        return gradients, float(nats)
+
+    def _gradient(self, batch: Batch, scale: float) -> list[Tensor]:
+        """A part's share of the step's gradient, and its loss in nats, as tensors."""
+        parameters = list(self._decoder.parameters())
+        nats = torch.zeros(1, device=device())
+        for micro in self._micros(batch):
+            nats += self._learn(micro, scale)
+        gradients = [
+            torch.zeros_like(each) if each.grad is None else each.grad for each in parameters
+        ]  # a part without rows has none
+        self._decoder.zero_grad(set_to_none=True)
+        return [*gradients, nats]
+
+    def _sharded(self, batch: Batch, number: int, scale: float) -> tuple[list[Tensor], float]:
+        """This process' rows of the gradient of the step's loss times `scale`, and its share of the loss in nats."""
+        size = self._world.size
+        each = self._rows_at_once(batch)
+        times = math.ceil(math.ceil(number / size) / each)  # as often as the one with most rows: all must be there
+        nats = torch.zeros(1, device=device())
+        for turn in range(times):
+            self._decoder.set_requires_gradient_sync(turn == times - 1)  # type: ignore[operator]
+            micro = batch.rows(turn * each, (turn + 1) * each)
+            nats += self._learn(micro if len(micro.inputs) else _nothing(batch), scale * size)  # FSDP takes the mean
+        gradients = [each.grad for each in self._decoder.parameters() if each.grad is not None]
+        self._decoder.zero_grad(set_to_none=True)
+        return gradients, float(nats)
+
+    def _learn(self, batch: Batch, scale: float) -> Tensor:
+        """Add the gradient of a batch's loss times `scale` to the parameters'; returns the loss in nats."""
+        where, batch = device(), _trimmed(batch)
+        ids, targets = torch.from_numpy(batch.inputs).to(where), torch.from_numpy(batch.targets).to(where)
+        pieces = None if batch.pieces is None else torch.from_numpy(batch.pieces).to(where)
+        try:
+            with self._numerics.autocast():
+                nats = self._decoder.losses(ids, targets, pieces)
+            (nats * scale).backward()  # type: ignore[no-untyped-call]
+        except torch.OutOfMemoryError:
+            raise Failure(
+                f"{self._training.title}: out of memory with {ids.numel():,} positions at once; set [model] recompute "
+                f"= true, a shorter context, or let more processes share the weights ([model] sharding)"
+            ) from None
+        return nats.detach().reshape(1)
+
+    def _micros(self, batch: Batch) -> Iterator[Batch]:
+        each = self._rows_at_once(batch)
+        for start in range(0, len(batch.inputs), each):
+            yield batch.rows(start, start + each)
+
+    def _rows_at_once(self, batch: Batch) -> int:
+        return max(1, self._training.micro // int(batch.inputs.shape[1]))
+
+    def _update(self, gradients: list[Tensor], rate: float) -> None:
+        for parameter, gradient in zip(self._decoder.parameters(), gradients, strict=True):
+            parameter.grad = gradient
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * rate
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    def _go_back(self, step: int) -> int:
+        """Go back to a checkpoint before the steps that stood out, and remember to pass over them."""
+        guard = self._guard
+        position = self._checkpoints.newest(before=guard.first)
+        guard.go_back(int(position["step"]), Guard(self._training.title, position.get("guard")))
+        begin = self.begin(position)
+        self._guard = guard
+        self._write({"step": step + 1, "event": "rolled_back", "reason": f"to step {begin}"})
+        return begin
+
+    def _checkpoint(self, done: int, last: bool, stop: bool) -> None:
+        keep = bool(self._training.keep_steps) and done % (self._training.keep_steps or 1) == 0
+        due = done % self._training.checkpoint_steps == 0 and not last
+        if keep or due or (stop and not last):
+            self._checkpoints.save(self._decoder, self._optimizers, self._position(done), keep)
+        if stop and not last:
+            self._checkpoints.wait()
+            words = f"{self._training.title}: stopped after step {done} of {self._training.schedule.steps}"
+            if self._checkpoints.failed:
+                raise Failure(f"{words}, but {self._checkpoints.failed}")
+            raise Stopped(f"{words}; run again to go on")
+
+    def _position(self, step: int) -> Position:
+        return {
+            "step": step,
+            "data": self._training.fingerprint,
+            "made": self._made(),
+            "numerics": self._numerics.asdict(),
+            "guard": self._guard.asdict(),
+            "window": self._window.asdict(),
+            "resumed": self._resumed,
+            "held_out": self._held_out,
+        }
+
+    def _made(self) -> dict[str, Any]:
+        """What the bits depend on beside recipe and text; where weights are replicated not the number of processes."""
+        layout = self._world.layout if self._world.mesh is not None else {}
+        return {"threads": torch.get_num_threads(), **layout}
+
+    def _measure(self, step: int) -> None:
+        """Bits per byte on held-out text, by language."""
+        if self._training.held_out is None:
+            return
+        self._decoder.eval()
+        with self._window.paused(), self._numerics.autocast():
+            found = self._training.held_out.measure(self._decoder, self._world)
+        self._decoder.train()
+        self._held_out = {"first": self._held_out.get("first", found), "last": found}
+        self._write({"step": step, "tokens": self._window.tokens, "held_out": found})
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        if self._world.first:
+            with open(self._metrics, "a", encoding="utf-8") as lines:
+                lines.write(json.dumps(line) + "\n")
 
 
-def _save(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer], told: dict[str, str], world: World) -> None:
-    """Let the first process write weights, optimiser states and what is `told` of the position, whole or not at all."""
-    if world.first:
-        _write(path, decoder, opts, told)
-    world.wait()
+def _trimmed(batch: Batch) -> Batch:
+    """A batch without the positions behind the last one that is learnt in any row, to a multiple of 32."""
+    learnt = int(np.flatnonzero((batch.targets >= 0).any(axis=0)).max(initial=0)) + 1
+    length = -(-learnt // 32) * 32
+    if length >= batch.targets.shape[1]:
+        return batch
+    inputs, targets = (np.ascontiguousarray(each[:, :length]) for each in (batch.inputs, batch.targets))
+    return Batch(inputs, targets, None if batch.pieces is None else np.ascontiguousarray(batch.pieces[:, :length]))
 
 
-def _write(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer], told: dict[str, str]) -> None:
-    tensors = {f"weights.{name}": parameter.detach().contiguous() for name, parameter in decoder.named_parameters()}
-    for number, optimizer in enumerate(opts):
-        for index, state in optimizer.state_dict()["state"].items():
-            for name, value in state.items():
-                tensors[f"state.{number}.{index}.{name}"] = value.contiguous()
-    with whole(path) as partial:
-        save_file(tensors, str(partial), metadata=told)
+def _nothing(batch: Batch) -> Batch:
+    """A row from which nothing is learnt."""
+    shape = (1, batch.inputs.shape[1])
+    return Batch(np.zeros(shape, np.int64), np.full(shape, -100, np.int64), None)
 
 
-def _restore(path: Path, decoder: Decoder, opts: list[torch.optim.Optimizer]) -> dict[str, str]:
-    """Load a checkpoint where there is a good one; returns what it tells of the position, else nothing.
-
-    One that was made with another number of threads is passed over: sums in another order are other bits.
-    """
-    if not path.is_file():
-        return {}
-    try:
-        with safe_open(str(path), "pt") as file:
-            told: dict[str, str] = file.metadata()
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError):
-        return {}  # begin anew; the result is the same
-    if told.get("threads") != str(torch.get_num_threads()):
-        return {}
-    weights = {name.removeprefix("weights."): t for name, t in tensors.items() if name.startswith("weights.")}
-    decoder.load_state_dict(weights)
-    for number, optimizer in enumerate(opts):
-        fresh = optimizer.state_dict()
-        for name, tensor in tensors.items():
-            kind, *rest = name.split(".", 3)
-            if kind == "state" and int(rest[0]) == number:
-                fresh["state"].setdefault(int(rest[1]), {})[rest[2]] = tensor
-        optimizer.load_state_dict(fresh)
-    return told
+def _norm(gradients: list[Tensor]) -> float:
+    total = torch.nn.utils.get_total_norm(gradients)
+    return float(total.full_tensor() if isinstance(total, DTensor) else total)
 
 
 def _cut(metrics: Path, step: int) -> None:
-    """Drop lines of metrics beyond the step that training goes on from."""
-    lines = metrics.read_text("utf-8").splitlines() if metrics.is_file() else []
+    """Drop lines of metrics beyond the step that training goes on from; all where it begins."""
+    lines = metrics.read_text("utf-8").splitlines() if step and metrics.is_file() else []
     kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
     metrics.write_text("".join(f"{line}\n" for line in kept), "utf-8")
-
-
-def matmul_speed() -> float:
-    """Float32 FLOP a second of a plain product of two large matrices on the device; best of several."""
-    where, size = device(), 1024
-    one, other = torch.rand(size, size, device=where), torch.rand(size, size, device=where)
-    best = 0.0
-    for _ in range(20):
-        began = time.perf_counter()
-        product = one @ other
-        if where.type == "cuda":
-            torch.cuda.synchronize()
-        best = max(best, 2 * size**3 / (time.perf_counter() - began))
-    del product
-    return best

@@ -1,8 +1,9 @@
 """Instruction tuning: the base model learns to answer, from conversations in every language."""
 
+import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from openeurollm.engine import Engine
 from openeurollm.errors import BadInput
 from openeurollm.ledger import Counts, RunFolder, write_text
 from openeurollm.model import distributed, trainer
-from openeurollm.model.data import bytes_of_tokens
+from openeurollm.model.data import Batch, bytes_of_tokens
 from openeurollm.model.distributed import World
 from openeurollm.model.export import export, load
+from openeurollm.model.memory import micro, state_bytes
+from openeurollm.model.pretraining import agreed
+from openeurollm.model.schedule import Schedule
 from openeurollm.recipe import Recipe, parts, prove
 
 _MAX_LINE = 1_000_000
@@ -40,9 +44,8 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
     trainer.prepare(engine.workers)
     out, tuning = run.folder("tuning"), recipe.tuning
     decoder = load(run.folder("model") / "base")
-    rows = max(1, tuning.batch_tokens // decoder.shape.context)
-    pieces = parts(tuning.batch_tokens, decoder.shape.context)
-    world.check(pieces)
+    context = decoder.shape.context
+    rows = max(1, tuning.batch_tokens // context)
     tokenizer = Tokenizer.from_file(str(run.folder("tokenizer") / "tokenizer.json"))
     tokenizer.encode_special_tokens = True
     counts, learnt, held_out = _split(recipe)
@@ -52,42 +55,42 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
     examples = []
     for tag, messages in learnt:
         ids, targets = example(messages, tokenizer)
-        fits = len(ids) <= decoder.shape.context + 1
+        fits = len(ids) <= context + 1
         counts[tag]["used" if fits else "too_long"] += 1
         if fits:
             examples.append((ids, targets))
     used = {tag: buckets["used"] for tag, buckets in counts.items()}
     proof = prove(recipe, "tuning", {"conversation to learn from": used})
-    steps = max(1, round(tuning.epochs * len(examples) / rows))
-
-    def batch(step: int) -> tuple[Ids, Ids]:
-        return _batch(examples, rows, step, recipe.seed)
-
-    sizes = bytes_of_tokens(tokenizer)
+    conversations = Conversations(examples, recipe.seed)
+    schedule = Schedule.of(max(1, round(tuning.epochs * len(examples) / rows)) * rows, rows, 0.0, 1.0)
+    world = world.lay_out(recipe.model.sharding, parts(tuning.batch_tokens, context), state_bytes(decoder.shape))
+    flop = schedule.total * context * decoder.shape.flop_per_token
+    numerics = agreed(recipe.model, decoder, flop, world)
     training = trainer.Training(
-        "tune on conversations",
-        batch,
-        steps,
-        recipe.model,
-        tuning.rate,
-        0.0,
-        1.0,
-        tuning.checkpoint_steps,
-        pieces,
-        sizes,
+        title="tune on conversations",
+        take=conversations.take,
+        schedule=schedule,
+        rates=recipe.model,
+        factor=tuning.rate,
+        checkpoint_steps=tuning.checkpoint_steps,
+        keep_steps=None,
+        bytes_of_tokens=bytes_of_tokens(tokenizer),
+        numerics=numerics,
+        micro=micro(decoder.shape, world, recipe.model.recompute, numerics.dtype.itemsize),
+        fingerprint=conversations.fingerprint(),
     )
-    told = trainer.train(decoder, training, run.work("tuning"), out / "metrics.jsonl", world.reporter(engine), world)
+    told = trainer.train(
+        decoder, training, run.work("tuning"), out / "checkpoints", out / "metrics.jsonl", world.reporter(engine), world
+    )
+    whole = world.gathered(decoder)
     if world.first:
         _, stop = turns(tokenizer)
-        export(decoder, out, run.folder("tokenizer"), end=stop)
+        export(whole, out, run.folder("tokenizer"), end=stop)
     return {tag: dict(buckets) for tag, buckets in counts.items()}, {
         "conversations": used,
         "licence": tuning.licence,
-        "steps": steps,
-        "tokens": told["tokens"],
-        "final_loss": told["final_loss"],
-        "threads": told["threads"],
-        "processes": told["processes"],
+        "steps": schedule.steps,
+        **{name: told[name] for name in ("tokens", "final_loss", "threads", "processes")},
         "contract": proof,
     }
 
@@ -164,20 +167,34 @@ def turns(tokenizer: Tokenizer) -> tuple[int, int]:
     return int(start), int(stop)
 
 
+class Conversations:
+    """The rows of a tuning: a conversation each, padded on the right; every epoch is a fresh permutation."""
+
+    def __init__(self, examples: Sequence[tuple[Ids, Ids]], seed: int) -> None:
+        self._examples, self._seed = examples, seed
+
+    def take(self, first: int, number: int) -> Batch:
+        """`number` rows from the `first` on, as long as the longest conversation of all."""
+        length = max(len(ids) for ids, _ in self._examples) - 1
+        inputs, targets = np.full((number, length), 3, np.int64), np.full((number, length), -100, np.int64)
+        for row in range(number):
+            epoch, place = divmod(first + row, len(self._examples))
+            ids, wanted = self._examples[int(self._order(epoch)[place])]
+            inputs[row, : len(ids) - 1] = ids[:-1]
+            targets[row, : len(ids) - 1] = wanted[1:]
+        return Batch(inputs, targets)
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all conversations."""
+        found = hashlib.sha256()
+        for ids, wanted in self._examples:
+            found.update(np.concatenate([ids, wanted]).tobytes())
+        return found.hexdigest()
+
+    def _order(self, epoch: int) -> Ids:
+        return _order(self._seed, epoch, len(self._examples))
+
+
 @lru_cache(maxsize=2)  # a batch may end one epoch and begin the next
 def _order(seed: int, epoch: int, number: int) -> Ids:
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(number)
-
-
-def _batch(examples: list[tuple[Ids, Ids]], rows: int, step: int, seed: int) -> tuple[Ids, Ids]:
-    """The conversations of a step, padded on the right; every epoch is a fresh permutation."""
-    chosen = []
-    for place in range(step * rows, (step + 1) * rows):
-        epoch, number = divmod(place, len(examples))
-        chosen.append(examples[int(_order(seed, epoch, len(examples))[number])])
-    length = max(len(ids) for ids, _ in chosen) - 1
-    inputs, targets = np.full((rows, length), 3, np.int64), np.full((rows, length), -100, np.int64)
-    for row, (ids, wanted) in enumerate(chosen):
-        inputs[row, : len(ids) - 1] = ids[:-1]
-        targets[row, : len(ids) - 1] = wanted[1:]
-    return inputs, targets
