@@ -91,6 +91,7 @@ class Task:
     seconds: float = 0.0
     clock: str = "wall"
     settings: dict[str, Any] | None = None
+    device: str = "cpu"
 
 
 class Tool:
@@ -101,11 +102,9 @@ class Tool:
         job = folder / f"{name}-{len(list(folder.glob('*.job.json')))}.job.json"
         job.write_text(json.dumps(asdict(task) | {"settings": task.settings or {}}))
         threads = {f"{each}_NUM_THREADS": str(task.threads) for each in ("OMP", "OPENBLAS", "MKL")}
-        alone = {
-            "HF_HUB_OFFLINE": "1",
-            "PYTHONUTF8": "1",
-            "CUDA_VISIBLE_DEVICES": "",
-        }
+        alone = {"HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
+        if task.device == "cpu":
+            alone["CUDA_VISIBLE_DEVICES"] = ""
         self._complaints = job.with_suffix(".log")
         with open(self._complaints, "wb") as complaints:
             self._process = subprocess.Popen(
@@ -308,7 +307,8 @@ def checkpoints(bench: Bench, material: Material, name: str) -> dict[str, Any]:
 
 def train(bench: Bench, name: str, task: Task) -> dict[str, Any]:
     """Train with a tool and return what it says, the mean over languages with it."""
-    print(f"{name}, seed {task.seed}: {task.settings} …", file=sys.stderr)
+    settings = {key: value for key, value in (task.settings or {}).items() if key not in ("run", "text_bytes")}
+    print(f"{name}, seed {task.seed}: {settings} …", file=sys.stderr)
     started = bench.tool(name, task)
     try:
         while "bits_per_byte" not in (told := started.answer()):

@@ -45,6 +45,7 @@ class Job:
         self.seed: int = told["seed"]
         self.settings: dict[str, Any] = told["settings"]
         self.told = told
+        self.device = torch.device(told["device"])
         torch.set_num_threads(self.threads)
         torch.manual_seed(self.seed)
         self.flop_per_token = self.parameters = 0.0
@@ -69,6 +70,7 @@ class Job:
         ids = np.load(self.told["data"], mmap_mode="r")
         first = (self.seed * len(ids) // 7 + step * self.rows) % len(ids)
         rows = torch.from_numpy(ids[np.arange(first, first + self.rows) % len(ids)].astype(np.int64))
+        rows = rows.to(self.device)
         return rows[:, :-1].contiguous(), rows[:, 1:].contiguous()
 
     def step(self) -> None:
@@ -106,6 +108,8 @@ class Job:
 
     def _now(self) -> float:
         """Seconds of wall time, or of CPU over threads where the machine is shared."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
         if self.told["clock"] == "cpu":
             used = os.times()
             return sum(used[:4]) / self.threads

@@ -38,7 +38,7 @@ def main() -> None:
                 "L",
             )
         )
-    model.to_empty(device="cpu")
+    model.to_empty(device=job.device)
     model.init_weights()
     full = 12.0 * shape["layers"] * shape["heads"] * shape["head"] * shape["context"]
     parameters = sum(each.numel() for each in model.parameters())
