@@ -146,6 +146,16 @@ def candidates(model: Model, vocabulary: int) -> list[Shape]:
     return [standard(width, vocabulary, model) for width in WIDTHS]
 
 
+def neighbours(model: Model, chosen: Choice, vocabulary: int, text: Text, law: Law, each: int = 2) -> list[Choice]:
+    """The choice and usual shapes a little smaller and larger, with the tokens that as much compute pays for."""
+    beside = [standard(width, vocabulary, model) for width in WIDTHS]
+    smaller = [shape for shape in beside if shape.matrix_parameters < chosen.shape.matrix_parameters][-each:]
+    larger = [shape for shape in beside if shape.matrix_parameters > chosen.shape.matrix_parameters][:each]
+    tokens = [(shape, int(min(chosen.flop / shape.flop_per_token, text.most))) for shape in smaller + larger]
+    found = [Choice(shape, number, predict(shape, number, text, law)) for shape, number in tokens if number]
+    return sorted([*found, chosen], key=lambda choice: choice.shape.matrix_parameters)
+
+
 def predict(shape: Shape, tokens: float, text: Text, law: Law) -> Estimate:
     """Bits a byte on held-out text, mean over languages, after `tokens` of `text`."""
     seen = laws.useful(tokens, text.tokens) * text.bytes_per_token

@@ -1,5 +1,6 @@
 """Loading a recipe, and messages that say what to fix."""
 
+import math
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,7 @@ _PARTS = ((4, 512), (8, 2_048))
 _COMPUTE = 3e13
 """Budget of a recipe that sets no dial."""
 _TOKENS_A_PARAMETER = 20
+_BATCH, _BATCH_POWER, _MOST_BATCH = 0.6 * 0.292, 0.3271, 2**26
 _PATHS = (
     *("path", "parallel", "conversations", "previous", "today", "quality", "thresholds", "development"),
     *("law", "start"),
@@ -59,16 +61,36 @@ def parts(batch_tokens: int, context: int) -> int:
 
 
 def compute(model: Model) -> float:
-    """Training budget in FLOP, whichever dial was given; parameters and tokens in Chinchilla's proportion, 20."""
-    if model.compute is not None or not (model.parameters or model.tokens):
-        return model.compute or _COMPUTE
-    parameters = model.parameters or (model.tokens or 0) / _TOKENS_A_PARAMETER
+    """Training budget in FLOP, whichever dial was given; parameters and tokens in Chinchilla's proportion, 20.
+
+    With `parameters` or `tokens` it is a first guess: what the scaling law makes of them is known with the vocabulary.
+    """
+    if model.compute is not None:
+        return model.compute
+    if model.parameters is None and model.tokens is None:
+        return _COMPUTE
+    parameters = model.parameters or _layers(model) or (model.tokens or 0) / _TOKENS_A_PARAMETER
     return 6 * parameters * (model.tokens or parameters * _TOKENS_A_PARAMETER)
 
 
+def _layers(model: Model) -> float:
+    """Parameters of the layers of a shape that is given, 0 where none is."""
+    if model.shape is None:
+        return 0.0
+    shape, keys = model.shape, model.shape.width // model.shape.heads * model.shape.key_value_heads
+    return shape.layers * shape.width * (2.0 * (shape.width + keys) + 3 * shape.feed_forward)
+
+
 def batch_tokens(model: Model) -> int:
-    """Positions of a step."""
-    return model.batch_tokens or 8_192
+    """Positions of a step: those given, or what the budget asks for, a power of two.
+
+    0.29 C^0.327 of DeepSeek-AI 2024, "DeepSeek LLM: scaling open-source language models with longtermism", times 0.6:
+    of 2·10¹² FLOP our own best is 1,500 (docs/diary.md).
+    """
+    if model.batch_tokens is not None:
+        return model.batch_tokens
+    wished = _BATCH * compute(model) ** _BATCH_POWER
+    return int(min(_MOST_BATCH, 1 << round(math.log2(max(wished, model.context)))))
 
 
 def paths(recipe: Recipe) -> dict[str, Path]:

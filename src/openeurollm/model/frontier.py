@@ -1,0 +1,176 @@
+"""A picture of a sweep: loss over compute for each size, the best of each budget, and the recipe's own."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from openeurollm.model.law import Estimate, Law, Point
+
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _FOOT = 760, 460, 62, 26, 104, 52
+_STEPS = 60
+_LIGHT = ("#0b62a8", "#c2410c", "#0f7b5f", "#a21caf", "#8a6d00", "#475569")
+_DARK = ("#63b3ff", "#ff9a5c", "#3ddc97", "#f0a6ff", "#ffd84d", "#b8c4d6")
+_SHAPES = (
+    "M-4.6 0a4.6 4.6 0 1 0 9.2 0a4.6 4.6 0 1 0 -9.2 0z",
+    "M-4.1 -4.1h8.2v8.2h-8.2z",
+    "M0 -5.8L5.8 0L0 5.8L-5.8 0z",
+    "M0 -5.4L5.3 4.2L-5.3 4.2z",
+    "M0 5.4L5.3 -4.2L-5.3 -4.2z",
+    "M-5 -1.7H-1.7V-5H1.7V-1.7H5V1.7H1.7V5H-1.7V1.7H-5z",
+)
+"""Colours and shapes of the sizes, told apart with any colour vision, on light pages and dark ones."""
+_STYLE = (
+    ".p{{fill:{ground}}}.t{{fill:{ink}}}.s{{fill:{faint}}}.g{{stroke:{grid}}}.d{{stroke:{ground};stroke-width:1.2}}"
+    ".f{{stroke:{ink};stroke-width:2;fill:none}}.b{{fill:{faint};opacity:.2}}.x{{fill:{ink};stroke:{ground}}}"
+)
+
+Place = Callable[[float], float]
+
+
+def chart(law: Law, costs: Sequence[tuple[float, float]], told: Mapping[str, Any]) -> str:
+    """The sweep as SVG: a colour a size.
+
+    `costs` are sizes in parameters with the FLOP that a byte of text costs them; `told` is what `sweep` returns.
+    """
+    budget, chosen = told["flop"], next(each for each in told["choices"] if each["chosen"])
+    flops = [point.flop for point in law.points]
+    low, high = min(flops) / 1.6, max(*flops, budget) * 2.2
+    front = [(flop, _frontier(law, costs, flop)) for flop in np.geomspace(low, high, _STEPS)]
+    losses = [point.loss for point in law.points]
+    top = max(losses) * 1.04
+    bottom = min(*losses, chosen["low"], *(best.low for _, best in front)) * 0.97
+    x = _scale(math.log(low), math.log(high), _LEFT, _WIDTH - _RIGHT)
+    y = _scale(math.log(bottom), math.log(top), _HEIGHT - _FOOT, _TOP)
+    sizes = sorted({point.size for point in law.points})
+    body = [
+        _text(12, 26, "Bits per byte on held-out text over training compute", "t", 'font-size="16" font-weight="600"'),
+        _text(12, 46, _words(law), "s"),
+        *_legend(sizes),
+        *_axes((low, high), (bottom, top), x, y),
+        f'<path class="b" d="{_band(front, x, y)}"/>',
+        f'<path class="f" stroke-dasharray="7 4" d="{_line([(flop, best.value) for flop, best in front], x, y)}"/>',
+        *(_curve(law, size, number, (low, high), (bottom, top), x, y) for number, size in enumerate(sizes)),
+        *(_dot(point, sizes.index(point.size), x, y) for point in law.points),
+        _forecast(budget, chosen, x, y),
+    ]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" font-size="12.5" '
+        f'font-family="system-ui, sans-serif"><title>Bits per byte over compute</title><style>{_style()}</style>'
+        f'<rect class="p" width="100%" height="100%"/>{"".join(body)}</svg>\n'
+    )
+
+
+def _frontier(law: Law, costs: Sequence[tuple[float, float]], flop: float) -> Estimate:
+    """The lowest loss that a budget buys, over sizes between the usual ones."""
+    sizes = np.geomspace(costs[0][0], costs[-1][0], 200)
+    known, paid = np.log(np.array(costs)).T
+    each = np.exp(np.interp(np.log(sizes), known, paid))
+    texts = flop / each
+    best = int(np.argmin(law.best.loss(sizes, texts)))
+    return law.predict(float(sizes[best]), float(texts[best]))
+
+
+def _words(law: Law) -> str:
+    best = law.best
+    return (
+        f"{len(law.points)} trainings; loss = {best.floor:.2f} + {_power(best.a)} / N^{best.alpha:.2f} + "
+        f"{_power(best.b)} / D^{best.beta:.2f}, N parameters that multiply, D bytes of text"
+    )
+
+
+def _power(value: float) -> str:
+    return f"{value:,.3g}" if value < 1e5 else f"{value:.1e}"
+
+
+def _scale(low: float, high: float, first: float, last: float) -> Place:
+    return lambda value: first + (math.log(value) - low) / (high - low) * (last - first)
+
+
+def _style() -> str:
+    light = _STYLE.format(ground="#fff", ink="#1a202c", faint="#566073", grid="#e6e9ef")
+    dark = _STYLE.format(ground="#12161d", ink="#e8ecf2", faint="#a3adbd", grid="#262d39")
+    return f"{light}{_colours(_LIGHT)}@media(prefers-color-scheme:dark){{{dark}{_colours(_DARK)}}}"
+
+
+def _colours(colours: Sequence[str]) -> str:
+    return "".join(f".c{n}{{fill:{colour}}}.m{n}{{stroke:{colour};fill:none}}" for n, colour in enumerate(colours))
+
+
+def _text(x: float, y: float, words: str, kind: str, more: str = "") -> str:
+    return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" {more}>{escape(words)}</text>'
+
+
+def _legend(sizes: Sequence[float]) -> list[str]:
+    found, x = [], 20.0
+    for number, size in enumerate(sizes):
+        words = f"{size / 1e6:.2g} M" if size < 1e9 else f"{size / 1e9:.2g} B"
+        found += [_mark(x, 66, number), _text(x + 10, 70, words, "t")]
+        x += 74
+    line = f'<line class="f" stroke-dasharray="7 4" x1="{x:.0f}" x2="{x + 26:.0f}" y1="66" y2="66"/>'
+    return [*found, line, _text(x + 32, 70, "best for the compute, 95 % interval", "t")]
+
+
+def _axes(flops: tuple[float, float], losses: tuple[float, float], x: Place, y: Place) -> list[str]:
+    found = []
+    for power in range(math.ceil(math.log10(flops[0])), math.floor(math.log10(flops[1])) + 1):
+        at = x(10.0**power)
+        found.append(f'<line class="g" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP - 8}" y2="{_HEIGHT - _FOOT}"/>')
+        tick = f"1e{power}<title>10^{power} FLOP</title>"
+        found.append(f'<text class="s" x="{at:.1f}" y="{_HEIGHT - _FOOT + 18}" text-anchor="middle">{tick}</text>')
+    span = losses[1] - losses[0]
+    step = next(step for step in (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 100, 1e9) if span / step <= 8)
+    for number in range(math.ceil(losses[0] / step), math.floor(losses[1] / step) + 1):
+        at = y(number * step)
+        found.append(f'<line class="g" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
+        found.append(_text(_LEFT - 10, at + 4.5, f"{number * step:g}", "s", 'text-anchor="end"'))
+    middle = (_LEFT + _WIDTH - _RIGHT) / 2
+    found.append(_text(middle, _HEIGHT - 12, "training compute, FLOP", "s", 'text-anchor="middle"'))
+    return [*found, _text(12, _TOP - 14, "bits a byte", "s")]
+
+
+def _line(places: Sequence[tuple[float, float]], x: Place, y: Place) -> str:
+    return "M" + "L".join(f"{x(flop):.1f} {y(loss):.1f}" for flop, loss in places)
+
+
+def _band(front: Sequence[tuple[float, Estimate]], x: Place, y: Place) -> str:
+    lows = [(flop, best.low) for flop, best in front]
+    highs = [(flop, min(best.high, 1e9)) for flop, best in reversed(front)]
+    return _line([*lows, *highs], x, y) + "z"
+
+
+def _curve(
+    law: Law, size: float, number: int, flops: tuple[float, float], losses: tuple[float, float], x: Place, y: Place
+) -> str:
+    """A size's curve where it stays on the picture; repeated text, which is worth less, bends none of them."""
+    a_flop = max(point.text / point.flop for point in law.points if point.size == size)
+    found = [(flop, float(law.best.loss(size, flop * a_flop))) for flop in np.geomspace(*flops, _STEPS)]
+    inside = [(flop, loss) for flop, loss in found if losses[0] <= loss <= losses[1]]
+    kind = number % len(_SHAPES)
+    return f'<path class="m{kind}" stroke-width="1.4" d="{_line(inside, x, y)}"/>' if inside else ""
+
+
+def _dot(point: Point, number: int, x: Place, y: Place) -> str:
+    words = f"{point.size:,.0f} parameters, {point.text / 1e6:,.3g} MB of text, {point.flop:.2g} FLOP: {point.loss:.3f}"
+    return _mark(x(point.flop), y(point.loss), number, f"<title>{words} bits a byte</title>")
+
+
+def _mark(x: float, y: float, number: int, note: str = "") -> str:
+    kind = number % len(_SHAPES)
+    return f'<path class="d c{kind}" transform="translate({x:.1f} {y:.1f})" d="{_SHAPES[kind]}">{note}</path>'
+
+
+def _forecast(budget: float, chosen: Mapping[str, Any], x: Place, y: Place) -> str:
+    """A diamond at the recipe's budget with the interval of the prediction, and what is predicted."""
+    at, loss = x(budget), y(chosen["bits_per_byte"])
+    words = f"{chosen['layers']} layers of {chosen['width']}: {chosen['bits_per_byte']:.2f}"
+    interval = f"({chosen['low']:.2f}–{chosen['high']:.2f}) at {budget:.2g} FLOP"
+    low, high = y(chosen["high"]), y(chosen["low"])
+    return (
+        f'<path class="f" d="M{at:.1f} {low:.1f}V{high:.1f}M{at - 5:.1f} {low:.1f}h10M{at - 5:.1f} {high:.1f}h10"/>'
+        f'<path class="x" transform="translate({at:.1f} {loss:.1f})" d="M0 -7.5L7.5 0L0 7.5L-7.5 0z"/>'
+        + _text(at - 10, low - 24, words, "t", 'text-anchor="end" font-weight="600"')
+        + _text(at - 10, low - 8, interval, "s", 'text-anchor="end"')
+    )
