@@ -167,10 +167,12 @@ def _forecast(budget: float, chosen: Mapping[str, Any], x: Place, y: Place) -> s
     at, loss = x(budget), y(chosen["bits_per_byte"])
     words = f"{chosen['layers']} layers of {chosen['width']}: {chosen['bits_per_byte']:.2f}"
     interval = f"({chosen['low']:.2f}–{chosen['high']:.2f}) at {budget:.2g} FLOP"
-    low, high = y(chosen["high"]), y(chosen["low"])
+    top, foot = y(chosen["high"]), y(chosen["low"])
+    side = min(at + 60, _WIDTH - _RIGHT)
     return (
-        f'<path class="f" d="M{at:.1f} {low:.1f}V{high:.1f}M{at - 5:.1f} {low:.1f}h10M{at - 5:.1f} {high:.1f}h10"/>'
+        f'<line class="g" stroke-dasharray="2 3" x1="{at:.1f}" x2="{at:.1f}" y1="{_TOP + 32}" y2="{top:.1f}"/>'
+        f'<path class="f" d="M{at:.1f} {top:.1f}V{foot:.1f}M{at - 5:.1f} {top:.1f}h10M{at - 5:.1f} {foot:.1f}h10"/>'
         f'<path class="x" transform="translate({at:.1f} {loss:.1f})" d="M0 -7.5L7.5 0L0 7.5L-7.5 0z"/>'
-        + _text(at - 10, low - 24, words, "t", 'text-anchor="end" font-weight="600"')
-        + _text(at - 10, low - 8, interval, "s", 'text-anchor="end"')
+        + _text(side, _TOP + 10, words, "t", 'text-anchor="end" font-weight="600"')
+        + _text(side, _TOP + 26, interval, "s", 'text-anchor="end"')
     )

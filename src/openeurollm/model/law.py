@@ -29,7 +29,7 @@ _EXPONENTS = {"alpha": (0.35, 0.1), "beta": (0.37, 0.1)}
 """What is believed of them before the sweep, mean and deviation: .34 and .28 in Hoffmann et al. 2022, .35 and .37 in
 Besiroglu et al. 2024 ("Chinchilla scaling: a replication attempt"), .35 both in Muennighoff et al. 2023. A small sweep
 says little of them, and a budget far beyond it is judged by them."""
-_FLOOR = (math.log(0.5), 0.5)
+_FLOOR = (math.log(0.5), 0.3)
 """The same of the logarithm of the floor, bits a byte: 1.8 nats a token of about 4.5 bytes, Besiroglu et al. 2024."""
 _WIDE = 3.0
 _HUBER = 1.345
