@@ -61,6 +61,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "nanochat": {"rows": 8, "layers": 4, "width": 128, "head": 64, "rates": 0.35, "decay": 0.0, "warmup": 40},
 }
 """What the others train with for quality: rows a step, and what `training_peers` says of the rest."""
+UNTIMED = 2
+"""Steps that `--tune` does not count, since kernels are compiled in them."""
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
     "transformers": {"rate": (1e-3, 2e-3, 4e-3, 8e-3), "rows": (4, 8, 16), "decay": (0.0, 0.1), "falling": (0.5, 0.9)},
     "nanochat": {
@@ -92,6 +94,7 @@ class Task:
     clock: str = "wall"
     settings: dict[str, Any] | None = None
     device: str = "cpu"
+    untimed: int = 0
 
 
 class Tool:
@@ -103,6 +106,7 @@ class Tool:
         job.write_text(json.dumps(asdict(task) | {"settings": task.settings or {}}))
         threads = {f"{each}_NUM_THREADS": str(task.threads) for each in ("OMP", "OPENBLAS", "MKL")}
         alone = {"HF_HUB_OFFLINE": "1", "PYTHONUTF8": "1"}
+        alone["TORCHINDUCTOR_CACHE_DIR"] = str(job.with_suffix(".compiled"))  # nobody finds what another one compiled
         if task.device == "cpu":
             alone["CUDA_VISIBLE_DEVICES"] = ""
         self._complaints = job.with_suffix(".log")
@@ -189,7 +193,7 @@ def nanochat(options: argparse.Namespace) -> Path:
 def speed(bench: Bench, material: Material, name: str) -> dict[str, Any]:
     """Tokens a second and share of matmul of all tools with one shape, by turns."""
     options = bench.options
-    shape = SHAPES[name] | {"vocabulary": VOCABULARY, "context": CONTEXT}
+    shape = SHAPES[name] | {"vocabulary": material.vocabulary, "context": CONTEXT}
     rows = max(1, options.batch_tokens // CONTEXT)
     tools: dict[str, Tool] = {}
     starts: dict[str, float] = {}
@@ -218,7 +222,7 @@ def speed(bench: Bench, material: Material, name: str) -> dict[str, Any]:
     figures = {
         words: _figures(rounds, tokens) | {"start_s": round(starts[words], 1)} for words, rounds in found.items()
     }
-    return _table(figures, found, reasons)
+    return _table(figures, found, reasons) | {"vocabulary": material.vocabulary}
 
 
 def turns(tools: dict[str, Tool], rounds: int, steps: int) -> dict[str, list[dict[str, Any]]]:
@@ -274,7 +278,7 @@ def checkpoints(bench: Bench, material: Material, name: str) -> dict[str, Any]:
     from openeurollm.recipe import Model
 
     options = bench.options
-    shape = SHAPES[name] | {"vocabulary": VOCABULARY, "context": CONTEXT}
+    shape = SHAPES[name] | {"vocabulary": material.vocabulary, "context": CONTEXT}
     rows = max(1, options.batch_tokens // CONTEXT)
     task = Task("speed", shape, rows, str(material.rows), str(material.held), True, options.threads)
     told = {"run": str(material.run), "text_bytes": material.text_bytes}
@@ -412,7 +416,7 @@ def tune(bench: Bench, material: Material, shape: dict[str, int]) -> dict[str, A
             if known is not None:
                 return float(known)
             task = theirs(bench, name, settings, material, shape)
-            told = train(bench, name, Task(**(vars(task) | {"seconds": bench.options.tune})))
+            told = train(bench, name, Task(**(vars(task) | {"seconds": bench.options.tune, "untimed": UNTIMED})))
             tried.append((told["mean"], settings))
             return float(told["mean"])
 
@@ -428,7 +432,7 @@ def tune(bench: Bench, material: Material, shape: dict[str, int]) -> dict[str, A
 def show(found: dict[str, Any]) -> None:
     """All figures as tables for a reader."""
     for name, table in found["speed"].items():
-        print(f"{name}, {CONTEXT} positions a row, vocabulary {VOCABULARY:,}")
+        print(f"{name}, {CONTEXT} positions a row, vocabulary {table['vocabulary']:,}")
         print(f"  {'':22}{'tokens/s':>10}{'of matmul':>11}{'a CPU-s':>10}{'ours is':>9}")
         print(f"  {'ours':22}" + _line(table["ours"]))
         for tool, each in table["peers"].items():

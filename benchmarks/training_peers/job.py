@@ -77,6 +77,8 @@ class Job:
         """Call after every step; raises `Done` where no more are wanted."""
         self.steps += 1
         self._last = self._now()
+        if self.steps <= self.told["untimed"]:
+            self._first = self._last
         if self.task == "speed":
             self._turn()
         elif self.share() >= 1:
