@@ -57,22 +57,15 @@ OFTEN, CALIBRATION = 5, 10
 """Steps between two checkpoints where their cost is measured, and steps by which the length of a training is found."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "transformers": {"rows": 8, "rate": 4e-3, "decay": 0.1, "warmup": 0.02, "falling": 0.5},
-    "nanochat": {"rows": 8, "layers": 4, "width": 128, "head": 64, "rates": 0.35, "decay": 0.0, "warmup": 40},
+    "transformers": {"rate": 4e-3, "rows": 8, "decay": 0.1, "warmup": 0.02, "falling": 0.5},
+    "nanochat": {"rates": 1.0, "rows": 8, "layers": 4, "width": 128, "head": 64, "decay": 0.0},
 }
 """What the others train with for quality: rows a step, and what `training_peers` says of the rest."""
 UNTIMED = 2
 """Steps that `--tune` does not count, since kernels are compiled in them."""
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "transformers": {"rate": (1e-3, 2e-3, 4e-3, 8e-3), "rows": (4, 8, 16), "decay": (0.0, 0.1), "falling": (0.5, 0.9)},
-    "nanochat": {
-        "rates": (0.09, 0.2, 0.35, 0.7, 1.0),
-        "rows": (4, 8, 16),
-        "layers": (2, 4, 6),
-        "width": (128, 192, 256),
-        "decay": (0.0, 0.05, 0.28),
-        "warmup": (10, 40),
-    },
+    "transformers": {"rate": (2e-3, 4e-3, 8e-3), "rows": (4, 8, 16), "falling": (0.5, 0.9)},
+    "nanochat": {"rates": (0.35, 0.7, 1.0), "rows": (4, 8, 16), "layers": (2, 4, 6), "width": (128, 192, 256)},
 }
 """What `--tune` tries, a setting after the other."""
 
