@@ -56,6 +56,9 @@ compute = 1e11
 context = 64
 batch_tokens = 1024
 checkpoint_steps = 15
+precision = "fp32"
+compile = false
+held_out_times = 2
 
 [tuning]
 conversations = "chat.jsonl"

@@ -11,36 +11,67 @@ import pytest
 import torch
 
 from openeurollm.engine import Reporter
-from openeurollm.errors import Failure, Stopped
+from openeurollm.errors import BadInput, Failure, Stopped
+from openeurollm.model.checkpoint import steps_in
+from openeurollm.model.data import Batch
 from openeurollm.model.decoder import Decoder
 from openeurollm.model.distributed import World
-from openeurollm.model.optimizer import orthogonal, schedule
+from openeurollm.model.held_out import HeldOut
+from openeurollm.model.numerics import Numerics
+from openeurollm.model.optimizer import orthogonal
+from openeurollm.model.schedule import Schedule
 from openeurollm.model.shape import Shape
 from openeurollm.model.trainer import Training, prepare, train
 from openeurollm.recipe import Model
 
 SHAPE = Shape(vocabulary=64, layers=2, width=32, heads=2, key_value_heads=1, head=16, feed_forward=64, context=16)
+NUMERICS = Numerics("fp32", False, False, "fp32", 1e11, None)
 QUIET = Reporter(quiet=True)
+WORLD = World(parts=4)
+ROWS = 8
 
 
 class Killed(BaseException):
     """Stands for what ends a process in the middle of a step."""
 
 
-def _training(steps=40, checkpoint_steps=7, killed_at=None, stopped_at=None, rates=None, factor=1.0):
-    """Learn to count: the next number follows from the last, so the loss can go to nought."""
+def _counting(first, number):
+    """Rows in which the next number follows from the last, so that the loss can go to nought."""
+    starts = np.stack([np.random.default_rng([5, place]).integers(4, 64, 1) for place in range(first, first + number)])
+    ids = 4 + (starts - 4 + np.arange(17)) % 60
+    return Batch(ids[:, :-1], ids[:, 1:])
 
-    def batch(step):
+
+def _training(steps=40, killed_at=None, stopped_at=None, poisoned=(), **settings):
+    def take(first, number):
+        step = first // ROWS
         if step == killed_at:
             raise Killed
         if step == stopped_at:
             os.kill(os.getpid(), signal.SIGTERM)
-        starts = np.random.default_rng([5, step]).integers(4, 64, (8, 1))
-        ids = 4 + (starts - 4 + np.arange(17)) % 60
-        return ids[:, :-1], ids[:, 1:]
+        batch = _counting(first, number)
+        if step in poisoned:
+            batch.targets[:] = 4 + np.random.default_rng(step).integers(0, 60, batch.targets.shape)
+        return batch
 
     sizes = np.ones(64, np.int64)
-    return Training("count", batch, steps, rates or Model(), factor, 0.1, 0.5, checkpoint_steps, 4, sizes)
+    documents = {"mt": [np.arange(4, 60)], "ga": [np.arange(60, 4, -1), np.arange(30, 40)]}
+    chosen = Training(
+        title="count",
+        take=take,
+        schedule=Schedule.of(steps * ROWS, ROWS, 0.1, 0.5),
+        rates=Model(),
+        factor=1.0,
+        checkpoint_steps=7,
+        keep_steps=None,
+        bytes_of_tokens=sizes,
+        numerics=NUMERICS,
+        micro=64,
+        fingerprint="text",
+        held_out=HeldOut(documents, 16, 64, sizes),
+        held_out_times=2,
+    )
+    return replace(chosen, **settings)
 
 
 @pytest.fixture(autouse=True)
@@ -48,16 +79,21 @@ def _prepared():
     prepare(1)
 
 
-def _train(folder, **settings):
-    decoder = Decoder(SHAPE, 1)
-    told = train(decoder, _training(**settings), folder, folder / "metrics.jsonl", QUIET, World())
+def _train(folder, decoder=None, **settings):
+    decoder = decoder or Decoder(SHAPE, 1)
+    training = _training(**settings)
+    told = train(decoder, training, folder, folder / "kept", folder / "metrics.jsonl", QUIET, WORLD)
     return decoder, told
 
 
-def _metrics(folder):
+def _lines(folder):
     clocked = ("seconds", "tokens_per_s", "matmul_share")
     lines = map(json.loads, (folder / "metrics.jsonl").read_text("utf-8").splitlines())
     return [{key: value for key, value in line.items() if key not in clocked} for line in lines]
+
+
+def _metrics(folder):
+    return [line for line in _lines(folder) if "loss" in line]
 
 
 def _same(one, other):
@@ -70,11 +106,12 @@ def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     prepare(1)
     decoder, told = _train(folder)
-    return decoder, told, _metrics(folder)
+    return decoder, told, _lines(folder)
 
 
 def test_training_lowers_the_loss(whole):
-    _, told, metrics = whole
+    _, told, lines = whole
+    metrics = [line for line in lines if "loss" in line]
     assert [line["step"] for line in metrics] == [10, 20, 30, 40]
     assert metrics[0]["loss"] < math.log(64)
     losses = [line["loss"] for line in metrics]
@@ -86,15 +123,38 @@ def test_training_lowers_the_loss(whole):
 def test_bits_per_byte_are_nats_over_the_bytes_that_were_learnt(whole):
     """Every token of this vocabulary stands for one byte."""
     for line in whole[2]:
-        assert line["bits_per_byte"] == pytest.approx(line["loss"] / math.log(2), abs=1e-4)
+        if "loss" in line:
+            assert line["bits_per_byte"] == pytest.approx(line["loss"] / math.log(2), abs=1e-4)
+
+
+def test_held_out_text_is_measured_before_on_the_way_and_at_the_end(whole):
+    """Counting up is what is learnt; counting down is not."""
+    decoder, told, lines = whole
+    found = [line for line in lines if "held_out" in line]
+    assert [line["step"] for line in found] == [0, 20, 40]
+    assert found[0]["held_out"]["mt"] == pytest.approx(math.log2(64), abs=0.05)
+    assert found[2]["held_out"]["mt"] < 0.7 < 3 < found[2]["held_out"]["ga"]
+    assert told["held_out"] == {"first": found[0]["held_out"], "last": found[2]["held_out"]}
+    ids, bits = torch.arange(4, 60), 0.0
+    with torch.no_grad():
+        before = torch.cat([ids[-1:], ids[:-1]])
+        for start in range(0, len(ids), 16):
+            logits = decoder(before[None, start : start + 16])[0]
+            bits += float(torch.nn.functional.cross_entropy(logits, ids[start : start + 16], reduction="sum"))
+    assert found[2]["held_out"]["mt"] == pytest.approx(bits / math.log(2) / len(ids), abs=1e-4)
 
 
 def test_training_the_real_sample_lowered_its_loss(tiny):
     lines = [json.loads(line) for line in (tiny.run.folder("model") / "metrics.jsonl").read_text().splitlines()]
-    assert lines[0]["loss"] > 1.3 * lines[-1]["loss"]
-    assert lines[-1]["loss"] == tiny.run.need("model").results["final_loss"]
-    assert lines[-1]["tokens"] == tiny.run.need("model").results["tokens"]
-    assert all(line["tokens_per_s"] > 0 and line["matmul_share"] > 0 for line in lines)
+    results = tiny.run.need("model").results
+    learnt = [line for line in lines if "loss" in line]
+    assert learnt[0]["loss"] > 1.3 * learnt[-1]["loss"]
+    assert learnt[-1]["loss"] == results["final_loss"]
+    assert learnt[-1]["tokens"] == results["tokens"]
+    assert all(line["tokens_per_s"] > 0 and line["matmul_share"] > 0 for line in learnt)
+    assert results["tokens"] == sum(part["tokens"] for part in results["mixture"].values())
+    assert results["filled"] > 0.8
+    assert all(results["held_out"]["last"][tag] < results["held_out"]["first"][tag] for tag in results["mixture"])
 
 
 @pytest.mark.parametrize("killed_at", [[3], [7], [8], [14, 26], [39], [10, 20, 30]], ids=str)
@@ -104,20 +164,75 @@ def test_a_killed_training_ends_in_the_same_bits(tmp_path, whole, killed_at):
             _train(tmp_path, killed_at=step)
     decoder, told = _train(tmp_path)
     assert _same(decoder, whole[0])
-    assert {**told, "matmul_flop_per_s": 0} == {**whole[1], "matmul_flop_per_s": 0}
-    assert _metrics(tmp_path) == whole[2]
+    assert told == whole[1]
+    assert _lines(tmp_path) == whole[2]
 
 
-@pytest.mark.parametrize("left", [0, 1, 8, 500, 0.5, -1], ids=str)
-def test_a_truncated_checkpoint_is_ignored(tmp_path, whole, left):
+DAMAGES = (
+    *("empty", "half", "a byte less", "more", "absent", "header bomb", "pickle", "another file", "no position"),
+    *("empty position", "deep position", "huge position", "position of another kind"),
+)
+
+
+def _damages(folder):
+    weights = next(folder.glob("*.safetensors"))
+    raw = weights.read_bytes()
+    position = folder / "position.json"
+    return {
+        "empty": lambda: weights.write_bytes(b""),
+        "half": lambda: weights.write_bytes(raw[: len(raw) // 2]),
+        "a byte less": lambda: weights.write_bytes(raw[:-1]),
+        "more": lambda: weights.write_bytes(raw + b"0"),
+        "absent": weights.unlink,
+        "header bomb": lambda: weights.write_bytes((1 << 62).to_bytes(8, "little") + raw[8:]),
+        "pickle": lambda: weights.write_bytes((b"cos\nsystem\n(S'touch pwned'\ntR." + raw)[: len(raw)]),
+        "another file": lambda: (folder / "data.pkl").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR."),
+        "no position": position.unlink,
+        "empty position": lambda: position.write_text(""),
+        "deep position": lambda: position.write_text("[" * 100_000),
+        "huge position": lambda: os.truncate(position, 1 << 30),
+        "position of another kind": lambda: position.write_text('{"step": "x", "files": []}'),
+    }
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("which", ["the last", "both"])
+def test_damaged_checkpoints_are_told_and_passed_over(tmp_path, whole, damage, which):
     with pytest.raises(Killed):
         _train(tmp_path, killed_at=20)
-    path = tmp_path / "checkpoint.safetensors"
-    raw = path.read_bytes()
-    path.write_bytes(raw[: round(left * len(raw)) if isinstance(left, float) else left])
+    folders = sorted((tmp_path / "checkpoints").iterdir())
+    assert [folder.name for folder in folders] == ["step-00000007", "step-00000014"]
+    for folder in folders[-1:] if which == "the last" else folders:
+        _damages(folder)[damage]()
     decoder, _ = _train(tmp_path)
     assert _same(decoder, whole[0])
-    assert _metrics(tmp_path) == whole[2]
+    assert _lines(tmp_path) == whole[2]
+
+
+def test_a_checkpoint_of_another_shape_is_bad_input(tmp_path):
+    with pytest.raises(Killed):
+        _train(tmp_path, killed_at=20)
+    with pytest.raises(BadInput, match=r"step-00000014: does not fit this training: "):
+        _train(tmp_path, Decoder(replace(SHAPE, width=48, heads=3), 1))
+    with pytest.raises(BadInput, match=r"step-00000014: does not fit this training: "):
+        _train(tmp_path, Decoder(replace(SHAPE, layers=3), 1))
+
+
+def test_other_text_than_that_of_the_checkpoint_is_refused(tmp_path, whole):
+    with pytest.raises(Killed):
+        _train(tmp_path, killed_at=20)
+    with pytest.raises(BadInput, match="count: the text is not that of the checkpoint at step 14; put the old text"):
+        _train(tmp_path, fingerprint="other text")
+    decoder, _ = _train(tmp_path)
+    assert _same(decoder, whole[0])
+
+
+def test_other_threads_go_on_and_the_record_says_so(tmp_path):
+    with pytest.raises(Killed):
+        _train(tmp_path, killed_at=20)
+    prepare(2)
+    _, told = _train(tmp_path)
+    assert told["resumed"] == [{"step": 14, "threads": 1}]
 
 
 def test_a_half_written_line_of_metrics_is_dropped(tmp_path, whole):
@@ -126,20 +241,40 @@ def test_a_half_written_line_of_metrics_is_dropped(tmp_path, whole):
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 20, "loss": 1.2')
     _train(tmp_path)
-    assert _metrics(tmp_path) == whole[2]
+    assert _lines(tmp_path) == whole[2]
 
 
-def test_a_loss_that_is_no_number_is_a_failure_that_says_what_to_do(tmp_path):
-    """Nothing can be learnt of the next number, and rates without measure make each guess worse."""
+def test_a_few_bad_steps_are_left_out(tmp_path):
+    """Targets without sense once counting is learnt; the gradient of their high loss is not followed."""
+    _, told = _train(tmp_path, steps=120, poisoned=(90, 91, 100))
+    events = [line for line in _lines(tmp_path) if "event" in line]
+    assert [(line["step"], line["event"]) for line in events] == [(91, "skipped"), (92, "skipped"), (101, "skipped")]
+    assert (told["skipped"], told["rolled_back"]) == (3, 0)
+    assert _metrics(tmp_path)[-1]["loss"] < 0.2
 
-    def batch(step):
-        ids = np.random.default_rng(step).integers(4, 64, (8, 17))
-        return ids[:, :-1], ids[:, 1:]
 
-    training = replace(_training(), batch=batch, factor=1e36)
-    with pytest.raises(Failure, match=r"count: the loss at step \d+ is (nan|inf); lower its rates"):
-        train(Decoder(SHAPE, 1), training, tmp_path, tmp_path / "metrics.jsonl", QUIET, World())
-    assert all(math.isfinite(line["loss"]) for line in _metrics(tmp_path))
+def test_many_bad_steps_send_it_back_and_a_kill_changes_nothing(tmp_path):
+    bad = {"steps": 120, "poisoned": range(90, 100)}
+    decoder, told = _train(tmp_path / "whole", **bad)
+    events = [(line["step"], line["event"]) for line in _lines(tmp_path / "whole") if "event" in line]
+    assert events == [(98, "rolled_back"), (99, "skipped"), (100, "skipped")]
+    assert (told["skipped"], told["rolled_back"]) == (10, 1)
+    assert _metrics(tmp_path / "whole")[-1]["loss"] < 0.2
+    with pytest.raises(Killed):
+        _train(tmp_path / "killed", killed_at=110, **bad)
+    other, again = _train(tmp_path / "killed", **bad)
+    assert _same(decoder, other)
+    assert again == told
+    assert _lines(tmp_path / "killed") == _lines(tmp_path / "whole")
+
+
+def test_losses_that_stay_no_numbers_are_a_failure_that_says_what_to_do(tmp_path):
+    decoder = Decoder(SHAPE, 1)
+    with torch.no_grad():
+        decoder.lm_head.weight[0, 0] = math.nan
+    with pytest.raises(Failure, match=r"count: losses or gradients are no numbers, .* from step 0 on; lower its rates"):
+        _train(tmp_path, decoder)
+    assert _metrics(tmp_path) == []
 
 
 def test_a_weight_that_is_no_number_is_a_failure(tmp_path):
@@ -148,7 +283,7 @@ def test_a_weight_that_is_no_number_is_a_failure(tmp_path):
     with torch.no_grad():
         decoder.model.embed_tokens.weight[0, 0] = math.nan
     with pytest.raises(Failure, match="weights are no numbers after the last step"):
-        train(decoder, _training(steps=2), tmp_path, tmp_path / "metrics.jsonl", QUIET, World())
+        _train(tmp_path, decoder, steps=2)
 
 
 def test_a_training_asked_to_stop_goes_on_to_the_same_bits(tmp_path, whole):
@@ -159,17 +294,12 @@ def test_a_training_asked_to_stop_goes_on_to_the_same_bits(tmp_path, whole):
         with pytest.raises(Stopped, match=f"count: stopped after step {step} of 40; run again to go on"):
             _train(tmp_path)
     (tmp_path / "stop").unlink()
-    with pytest.raises(Stopped, match="count: stopped after step 14 of 40"):
-        _train(tmp_path, stopped_at=12)
+    with pytest.raises(Stopped, match=r"count: stopped after step 1\d of 40"):
+        _train(tmp_path, stopped_at=14)
     assert signal.getsignal(signal.SIGTERM) is before
     decoder, _ = _train(tmp_path)
     assert _same(decoder, whole[0])
-    assert _metrics(tmp_path) == whole[2]
-
-
-def test_asked_to_stop_in_its_last_step_it_ends(tmp_path, whole):
-    decoder, _ = _train(tmp_path, stopped_at=39)
-    assert _same(decoder, whole[0])
+    assert _lines(tmp_path) == whole[2]
 
 
 def test_how_often_it_checkpoints_does_not_change_the_result(tmp_path, whole):
@@ -177,24 +307,26 @@ def test_how_often_it_checkpoints_does_not_change_the_result(tmp_path, whole):
     assert _same(decoder, whole[0])
 
 
-# The schedule and Muon.
+def test_some_checkpoints_are_kept_for_ever(tmp_path):
+    _train(tmp_path, checkpoint_steps=5, keep_steps=10)
+    assert steps_in(tmp_path / "kept") == [10, 20, 30, 40]
+    assert steps_in(tmp_path / "checkpoints") == [25, 35]
 
 
-def test_the_rate_rises_stays_and_falls():
-    factors = [schedule(step, 100, 0.1, 0.5) for step in range(100)]
-    assert factors[:10] == pytest.approx([0.1 * n for n in range(1, 11)])
-    assert factors[10:50] == [1.0] * 40
-    assert factors[50:] == pytest.approx([1 - n / 50 for n in range(50)])
-    assert 0 < factors[-1] < 0.05
+def test_a_full_disk_at_a_checkpoint_is_told_and_the_training_goes_on(tmp_path, whole):
+    """A folder that nothing can be written to stands for the disk: a link to /dev/full could not be renamed."""
+    said = []
+    reporter = Reporter(quiet=True)
+    reporter.say = said.append
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    decoder = Decoder(SHAPE, 1)
+    train(decoder, _training(), tmp_path, tmp_path / "kept", tmp_path / "metrics.jsonl", reporter, WORLD)
+    assert _same(decoder, whole[0])
+    assert "the checkpoint could not be written: " in said[0]
+    assert "training goes on with those before it" in said[0]
 
 
-@pytest.mark.parametrize(("warmup", "decay"), [(0.0, 0.0), (0.0, 1.0), (0.9, 0.9), (0.03, 0.5)])
-@pytest.mark.parametrize("steps", [1, 2, 3, 50])
-def test_the_rate_is_never_nought_nor_above_one(steps, warmup, decay):
-    factors = [schedule(step, steps, warmup, decay) for step in range(steps)]
-    assert all(0 < factor <= 1 for factor in factors)
-    if decay == warmup == 0:
-        assert set(factors) == {1.0}
+# Muon.
 
 
 @pytest.mark.parametrize(("rows", "columns"), [(64, 192), (192, 64), (64, 64), (32, 64), (16, 16)])

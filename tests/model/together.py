@@ -3,7 +3,7 @@
 Each process builds the base model and tunes it, and writes what both tell, or how it failed, to `OUT/RANK.json`. As
 many processes as asked for are forked, and nothing but the training itself holds them together; with 0 this is one of
 those that torchrun started. `SIGNAL="RANK STEP NUMBER"` makes the process of this rank send itself a signal when it
-takes the batch of a step.
+takes rows of a step.
 """
 
 import json
@@ -19,18 +19,26 @@ from openeurollm.model import build, data, tuning
 from openeurollm.recipe import load
 
 
-class Signalling(data.Batches):
-    """Batches of which one comes with a signal."""
+class Signalling(data.Rows):
+    """Rows of which some come with a signal; `OUT/RANK.rows` names those that were taken."""
 
-    def batch(self, step):
-        rank, at, number = os.environ.get("SIGNAL", "none 0 0").split()
-        if (rank, int(at)) == (os.environ["RANK"], step):
-            os.kill(os.getpid(), int(number))
-        return super().batch(step)
+    out = Path()
+
+    def take(self, first, number):
+        rank, at, signal = os.environ.get("SIGNAL", "none 0 0").split()
+        if rank == os.environ["RANK"] and first <= int(at) * ROWS < first + ROWS:
+            os.kill(os.getpid(), int(signal))
+        with open(self.out / f"{os.environ['RANK']}.rows", "a") as rows:
+            rows.writelines(f"{place}\n" for place in range(first, first + number))
+        return super().take(first, number)
+
+
+ROWS = 32
+"""Of a step."""
 
 
 def work(recipe, run, out, *settings):
-    data.Batches = Signalling
+    data.Rows, Signalling.out = Signalling, Path(out)
     arguments = load(Path(recipe), settings), RunFolder(Path(run)), Engine(1, Reporter(quiet=True))
     try:
         told = [build(*arguments), tuning.build(*arguments)]
