@@ -138,11 +138,39 @@ def steps(start: float, end: float, number: int) -> list[dict[str, Any]]:
             "tokens": tokens,
             "rate": 1.0,
             "seconds": 0.4 * place,
+            "gradient_norm": 1.5,
             "tokens_per_s": 10_000.0,
             "matmul_share": 0.61,
+            "peak_share": None,
         }
 
     return [step(place) for place in range(number)]
+
+
+def held_out(last: int, slower: float = 1.0) -> list[dict[str, Any]]:
+    """Held-out text of every language but the gap and one more, before the training and at seven places of it."""
+
+    def measured(step: int) -> dict[str, Any]:
+        left = math.exp(-step / last * 5 / slower)
+        bits = {tag: spread(tag, 1.3, 2.6) + left * spread(tag, 2, 3) for tag in SERVED if tag != "az"}
+        return {"step": step, "tokens": 4096 * step, "held_out": bits}
+
+    return [measured(last * place // 7) for place in range(8)]
+
+
+EVENTS = [
+    {"step": 40, "event": "skipped", "reason": "the loss was no number"},
+    {"step": 120, "event": "skipped", "reason": "the gradient's norm of 91.2 was 40 times the usual"},
+    {"step": 211, "event": "rolled_back", "reason": "three steps skipped in a row"},
+]
+
+
+def metrics(stage: str) -> list[dict[str, Any]]:
+    """Lines of the training of a stage, as the trainer writes them."""
+    if stage == "tuning":
+        return steps(4.4, 3.1, 60)
+    lines = [*steps(8.7, 4.0, 300), *held_out(300), *EVENTS]
+    return sorted(lines, key=lambda line: line["step"])
 
 
 def measures(shift: float, consistency: bool) -> dict[str, Any]:
@@ -236,8 +264,8 @@ def make(path: Path, until: str = "release", name: str = "fake") -> RunFolder:
         elif stage == "evaluation":
             evaluation(run.folder(stage))
         if stage in ("model", "tuning"):
-            lines = steps(8.7, 4.0, 300) if stage == "model" else steps(4.4, 3.1, 60)
-            write_text(run.folder(stage) / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+            lines = "".join(json.dumps(line) + "\n" for line in metrics(stage))
+            write_text(run.folder(stage) / "metrics.jsonl", lines)
         made[stage] = write(run, stage, seconds, inputs, **parts).made
         if stage == until:
             break

@@ -44,7 +44,7 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("board")
-    runs = [make(folder / "fake"), make(folder / "half", "corpus", "half")]
+    runs = [make(folder / "fake"), make(folder / "half", "corpus", "half"), make(folder / "other", name="other")]
     (folder / "several.html").write_text(page([facts(run) for run in runs]), "utf-8")
     (folder / "one.html").write_text(page([facts(runs[0])]), "utf-8")
     return folder
@@ -132,6 +132,27 @@ def test_dark_and_light_are_told_apart_and_print_is_light(opened: Callable[..., 
     dark.emulate_media(media="print", color_scheme="dark")
     assert brightness(dark) == 255
     assert brightness(opened(color_scheme="light")) == 255
+
+
+def test_trainings_are_compared_over_what_is_chosen_without_script(opened: Callable[..., Any]) -> None:
+    tab = opened("several.html", java_script_enabled=False, viewport={"width": 400, "height": 900})
+    shown = tab.locator(".across:visible")
+    for label, unit in (("time", "seconds"), ("floating-point operations", "flop"), ("tokens", "tokens")):
+        tab.get_by_label(label, exact=True).check()
+        assert shown.count() == 1
+        assert unit in (shown.get_attribute("class") or "")
+        assert shown.locator("path.r2").count() == 4  # the third run, in the legends and in the charts
+        assert tab.evaluate(COLLISIONS) == []
+
+
+def test_no_curve_of_a_language_leaves_its_place(opened: Callable[..., Any]) -> None:
+    for width in (360, 1200):
+        tab = opened(viewport={"width": width, "height": 900})
+        wider = (
+            """cells => cells.filter(cell => cell.scrollWidth > cell.clientWidth + 1).map(cell => cell.textContent)"""
+        )
+        assert tab.eval_on_selector_all("ul.multiples > li", wider) == []
+        assert tab.locator("ul.multiples > li").count() == 44
 
 
 def test_without_script_the_page_is_whole(opened: Callable[..., Any]) -> None:

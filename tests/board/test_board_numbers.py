@@ -38,6 +38,7 @@ from openeurollm.ledger import RunFolder
         (numbers.energy, 1234.0, "1.23 MWh"),
         (numbers.scientific, 3.01e13, "3.0 × 10¹³"),
         (numbers.scientific, 0, "0"),
+        (numbers.power, 1e13, "10¹³"),
         (numbers.tick, 2.5, "2.5"),
         (numbers.tick, 0.1 + 0.2, "0.3"),
     ],
@@ -89,7 +90,8 @@ def test_stacks_fill_the_bar(run: RunFolder) -> None:
 def test_there_is_no_chart_without_numbers(fake: Callable[..., RunFolder]) -> None:
     empty = facts(fake("recipe"))
     assert charts.text(empty) is charts.mixture(empty) is charts.tokens(empty) is None
-    assert charts.bits(empty) is charts.fates(empty) is charts.loss(empty, "base") is None
+    assert charts.bits(empty) is charts.fates(empty) is None
+    assert empty.training == empty.learnt == {}
 
 
 @pytest.mark.parametrize(("times", "unit"), [(1, "kB"), (1e3, "MB"), (1e7, "GB"), (1e10, "TB")])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_run import GAP, REASON, SERVED, TAGS, corpus, fairness, measures, model, write
+from fake_run import GAP, REASON, SERVED, TAGS, corpus, fairness, held_out, measures, metrics, model, write
 
 from openeurollm.board import build, facts, page
 from openeurollm.engine import Engine
@@ -102,7 +102,13 @@ def test_the_json_holds_the_numbers(run: RunFolder) -> None:
     gap = found["by_language"][TAGS.index(GAP)]
     assert gap["base_bits_per_byte"] == {"value": None, "low": None, "high": None, "why": f"gap: {REASON}"}
     assert found["documents_read"] == sum(corpus()[1]["read"].values())
-    assert len(found["training"]["base"]) == 300
+    assert len(found["training"]["base"]["steps"]) == 300
+    assert [each["step"] for each in found["training"]["base"]["held_out"]] == [300 * place // 7 for place in range(8)]
+    assert found["training"]["base"]["counted"] == {"skipped": 2, "rolled_back": 1}
+    learnt = {row["tag"]: row for row in found["learnt"]["base"]}
+    assert list(learnt) == list(TAGS)
+    assert learnt["mt"]["first"]["value"] > learnt["mt"]["last"]["value"] > 0
+    assert learnt[GAP]["last"] == {"value": None, "low": None, "high": None, "why": f"gap: {REASON}"}
     assert sum(stage["wall_seconds"] for stage in found["stages"]) == pytest.approx(487.7)
 
 
@@ -128,12 +134,13 @@ def test_the_page_fetches_nothing_and_runs_only_its_own_script(run: RunFolder) -
 def test_every_chart_has_a_title_a_description_and_numbers_in_a_table(run: RunFolder) -> None:
     html = built(run)
     charts = re.findall(r'<svg class="chart".*?</desc>', html, re.DOTALL)
-    assert len(charts) == 7  # text, mixture, tokens, bits, two losses, documents
+    assert len(charts) == 11  # text, mixture, tokens, bits, documents; and of two trainings loss, rate and speed
     for chart in charts:
         assert re.search(
             r'role="img".*?<title id="[^"]+">[^<]+</title>\s*<desc id="[^"]+">[^<]+</desc>', chart, re.DOTALL
         )
     assert html.count("The curve as a table") == 2
+    assert html.count("The curves as a table") == 1
     assert "The same as a table, with every reason" in html
 
 
@@ -161,6 +168,27 @@ def test_several_runs_are_compared_at_the_top(fake: Callable[..., RunFolder]) ->
     assert "Board of 2 runs" in text
     assert text.index("The runs side by side") < text.index("This run made") < text.index("So far this run kept")
     assert "side by side" not in words(page([facts(fake(name="alone"))]))
+
+
+def test_trainings_are_compared_over_tokens_operations_and_time(fake: Callable[..., RunFolder]) -> None:
+    slower, fewer = fake(name="slower"), fake(name="fewer")
+    path = slower.folder("model") / "metrics.jsonl"
+    kept = [line for line in metrics("model") if "held_out" not in line]
+    lines = sorted([*kept, *held_out(300, 2.0)], key=lambda line: line["step"])
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    path = fewer.folder("model") / "metrics.jsonl"
+    path.write_text(path.read_text("utf-8").replace('"mt":', '"xx":'), "utf-8")
+    html = page([facts(run) for run in (fake(), slower, fewer, fake("corpus", "half"))])
+    text = words(html)
+    assert text.count("Mean over the 40 languages whose held-out text all of them measured.") == 6  # seen and spoken
+    assert text.count("Without a curve: half.") == 12
+    assert html.count('name="across"') == 3
+    for unit in ("tokens", "floating-point operations", "seconds of training"):
+        assert len(re.findall(rf'<text class="tick"[^>]*>[^<]*{unit}</text>', html)) >= 2
+    (small, *_) = re.findall(r'<ul class="multiples">(.*?)</ul>', html, re.DOTALL)
+    assert re.search(r'aria-label="Maltese, at the end: fake [\d.]+, slower [\d.]+"', small)
+    assert re.search(r'aria-label="Greek, at the end: fake [\d.]+, slower [\d.]+, fewer [\d.]+"', small)
+    assert "measured in no run" in small
 
 
 @pytest.mark.parametrize(
@@ -214,9 +242,55 @@ def test_training_that_ran_away_is_shown(run: RunFolder) -> None:
     line = {"step": 301, "loss": float("nan"), "bits_per_byte": float("inf"), "tokens": 1_232_896}
     path.write_text(path.read_text("utf-8") + json.dumps(line) + "\n", "utf-8")
     built(run)
-    last = read_json(run.folder("board") / "index.json")["training"]["base"][-1]
+    last = read_json(run.folder("board") / "index.json")["training"]["base"]["steps"][-1]
     assert last["loss"] is None
     assert last["tokens"] == 1_232_896
+
+
+def test_every_language_has_a_curve_or_the_reason_why_not(run: RunFolder) -> None:
+    html = built(run)
+    (small,) = re.findall(r'<ul class="multiples">(.*?)</ul>', html, re.DOTALL)
+    charts = {part.partition("<code>")[2].partition("<")[0]: part for part in small.split("</li>")[1:-1]}
+    assert list(charts) == list(TAGS)
+    for tag in SERVED:
+        if tag != "az":
+            assert f'aria-label="Bits per byte of {languages()[tag].name}: from ' in charts[tag]
+            assert charts[tag].count("<path") == 2
+    assert f"gap: {REASON}" in charts[GAP]
+    assert "no held-out text of this language was measured during the training" in charts["az"]
+    assert "<svg" not in charts[GAP] + charts["az"]
+
+
+def test_steps_that_were_skipped_are_marked_and_told(run: RunFolder) -> None:
+    html = built(run)
+    assert html.count('<g class="event skipped"><title>') == 2
+    assert html.count('<g class="event rolled_back"><title>') == 1
+    text = words(html)
+    assert "step skipped, 2×" in text
+    assert re.search("211 864,256 rolled back ?three steps skipped in a row", text)
+
+
+def test_a_training_under_way_is_shown_as_far_as_it_has_come(fake: Callable[..., RunFolder]) -> None:
+    run = fake("model")
+    (run.folder("model") / "record.json").unlink()
+    text = words(page([facts(run)]))
+    assert "The training of the base model is not over" in text
+    assert "The base model learns" in text
+    assert "the stage model is not built" not in text
+
+
+def test_a_training_without_held_out_text_says_so(run: RunFolder) -> None:
+    path = run.folder("model") / "metrics.jsonl"
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if "held_out" not in line), "utf-8")
+    html = built(run)
+    assert "This training measured no held-out text on its way" in html
+    assert '<ul class="multiples">' not in html
+
+
+def test_a_training_that_has_not_begun_has_no_curve(run: RunFolder) -> None:
+    (run.folder("model") / "metrics.jsonl").write_text("", "utf-8")
+    assert "No step of the base model's training is told of yet." in words(built(run))
 
 
 def test_text_of_records_is_never_markup(run: RunFolder) -> None:
@@ -251,6 +325,10 @@ def _make_hostile(run: RunFolder) -> None:
     record = read_json(path)
     record["openeurollm"]["results"]["shape"] = {HOSTILE: HOSTILE}
     write_json(path, record)
+    path = run.folder("model") / "metrics.jsonl"
+    lines = [{"step": 7, "event": kind, "reason": HOSTILE} for kind in ("skipped", HOSTILE)]
+    lines.append({"step": 300, "tokens": 1_228_800, "held_out": {HOSTILE: 1.0, "mt": 2.0}})
+    path.write_text(path.read_text("utf-8") + "".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     path = run.folder("evaluation") / "results.json"
     found = read_json(path)
     found["checks"] = {HOSTILE: {HOSTILE: HOSTILE}}
@@ -308,7 +386,7 @@ def test_a_broken_record_is_refused_by_name(run: RunFolder, name: str, way: tupl
 
 
 @pytest.mark.parametrize("name", [RECORD, "evaluation/results.json", "model/metrics.jsonl", "recipe.toml"])
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"[" * 100_000, b"[]", b"7"])
+@pytest.mark.parametrize("content", [b"{\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n", b"[]\n", b"7\n"])
 def test_a_broken_file_is_refused_by_name(run: RunFolder, name: str, content: bytes) -> None:
     (run.path / name).write_bytes(content)
     with pytest.raises(BadInput, match=re.escape(str(run.path / name))):

@@ -27,7 +27,12 @@ def test_the_report_tells_of_documents_training_checks_and_costs(run: RunFolder)
     assert "16,915 documents were read and 9,807 kept" in text
     assert "| too short | 1,340 |" in text
     assert "Personal data masked: email 7, ip 2, phone 1." in text
-    assert "| base | 300 | 1,228,800 | 4.01 | 1.34 | 10,000 | 61.0 % |" in text
+    assert "| base | 300 | 1,228,800 | 4.01 | 1.34 | 1.00 | 10,000 | 61.0 % | – |" in text
+    assert "In the training of the base model: skipped 2, rolled back 1." in text
+    assert "- step 211: rolled back: three steps skipped in a row" in text
+    assert "| language | 0 tokens | 348,160 tokens | 700,416 tokens | 876,544 tokens | 1,228,800 tokens |" in text
+    assert "| Maltese (mt) | 3.35 | 1.82 | 1.45 | 1.39 | 1.34 |" in text
+    assert "- –: no held-out text of this language was measured during the training" in text
     assert "no held-out document is in the training text: holds (documents: 812, overlapping: 0)" in text
     assert "| model | 5 min 12 s | 9 min 22 s | 0.00 | 2.6 Wh | 0.87 Wh – 7.8 Wh |" in text
     assert "Energy by: CodeCarbon, this process: rated power." in text

@@ -22,7 +22,7 @@ _UNITS = ((1e12, "TB", "terabytes"), (1e9, "GB", "gigabytes"), (1e6, "MB", "mega
 
 @dataclass(frozen=True)
 class Tick:
-    """A line of the grid at `at` percent (or thousandths, on a curve), with its label."""
+    """A line of the grid at `at` percent (a share of one, on a curve), with its label."""
 
     at: float
     label: str
@@ -119,19 +119,6 @@ class Stacks:
     kinds: list[str]
     ticks: list[Tick]
     plot: float
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A line over training; points in thousandths of the plot, as SVG wants them."""
-
-    title: str
-    description: str
-    line: str
-    across: list[Tick]
-    up: list[Tick]
-    across_label: str
-    up_label: str
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
@@ -353,29 +340,3 @@ def _segments(fate: Fate, common: Sequence[str], kinds: Sequence[str], plot: flo
             segments.append(Segment(min(kind, 8), at, width, note))
         at += width
     return segments
-
-
-def loss(facts: Facts, model: str) -> Curve | None:
-    """Loss over the tokens of training."""
-    points = [(step["tokens"], step["loss"]) for step in facts.training.get(model, []) if step["loss"] is not None]
-    if len(points) < 2:
-        return None
-    last = max(tokens for tokens, _ in points)
-    low, high = min(value for _, value in points), max(value for _, value in points)
-    grid = ticks(low, high, 4)
-    low, high = min(low, grid[0]), max(high, grid[-1])
-    high = high if high > low else low + 1
-
-    def place(tokens: float, value: float) -> str:
-        return f"{1000 * tokens / max(last, 1):.1f},{1000 * (high - value) / (high - low):.1f}"
-
-    return Curve(
-        title=f"Loss of the {model} model in training",
-        description=f"Cross-entropy on the training text itself in nats a token, over {numbers.short(last)} tokens: "
-        f"from {numbers.decimal(points[0][1])} to {numbers.decimal(points[-1][1])}.",
-        line=" ".join(place(*point) for point in points),
-        across=[Tick(value / max(last, 1), numbers.tick(value)) for value in ticks(0, last, 4)],
-        up=[Tick((high - value) / (high - low), numbers.tick(value)) for value in grid],
-        across_label="tokens",
-        up_label="nats a token",
-    )

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from openeurollm.board.records import STAGES, Papers, read
+from openeurollm.board.training import Training, training
 from openeurollm.errors import BadInput
 from openeurollm.languages import languages, name
 from openeurollm.ledger import RunFolder
-from openeurollm.ledger.results import Step
 from openeurollm.recipe import tags
 
 _NOT_DROPPED = ("kept", "held_out")
@@ -69,6 +69,16 @@ class LanguageFacts:
 
 
 @dataclass(frozen=True)
+class Learnt:
+    """Bits a byte of a language's held-out text during a training, as measured first and last."""
+
+    tag: str
+    name: str
+    first: Cell
+    last: Cell
+
+
+@dataclass(frozen=True)
 class Fate:
     """Where the documents of one language went; also for languages outside the contract."""
 
@@ -125,7 +135,10 @@ class Facts:
     sentences: int | None
     tokenizers: list[Mapping[str, Any]]
     conversations: int | None
-    training: Mapping[str, list[Mapping[str, Any]]]
+    training: Mapping[str, Training]
+    """`base` and `tuned` → its training, as far as it has come."""
+    learnt: Mapping[str, list[Learnt]]
+    """`base` and `tuned` → a row a language of the recipe, where held-out text was measured during the training."""
     checks: list[Check]
     notes: list[str] = field(default_factory=list)
     """Reasons for blank cells, in the order of their first use; a blank's footnote is its place here."""
@@ -139,6 +152,7 @@ def facts(run: RunFolder) -> Facts:
     stages = [_stage(papers, name) for name in STAGES]
     measured = [stage for stage in stages if stage.kwh is not None]
     model, corpus = papers.model, papers.corpus
+    trainings = {name: training(metrics) for name, metrics in papers.metrics.items()}
     reasons = _totals(fate.dropped for fate in fates)
     masked = {tag: dict(kinds) for tag, kinds in (corpus.masked if corpus else {}).items() if any(kinds.values())}
     return Facts(
@@ -176,7 +190,8 @@ def facts(run: RunFolder) -> Facts:
             for tokenizer in (papers.fairness.tokenizers if papers.fairness else [])
         ],
         conversations=sum(papers.tuning.conversations.values()) if papers.tuning else None,
-        training={name: _curve(steps) for name, steps in papers.steps.items() if steps},
+        training=trainings,
+        learnt={name: _learnt(papers, found) for name, found in trainings.items() if found.held_out},
         checks=_checks(papers, fates, rows),
         notes=_notes(rows),
     )
@@ -244,6 +259,15 @@ def _measured(papers: Papers, model: str, measure: str, tag: str, gap: str) -> C
     if said and said != "measured":
         return Cell(why=said)
     return Cell(why=f"gap: {gap}" if gap else "not measured, and no reason is recorded")
+
+
+def _learnt(papers: Papers, found: Training) -> list[Learnt]:
+    def cell(tag: str, bits: float | None) -> Cell:
+        gap = papers.recipe.gaps.get(tag, "")
+        why = f"gap: {gap}" if gap else "no held-out text of this language was measured during the training"
+        return Cell(bits) if bits is not None else Cell(why=why)
+
+    return [Learnt(tag, name_of(tag), *(cell(tag, bits) for bits in found.ends(tag))) for tag in tags(papers.recipe)]
 
 
 def _means(rows: list[LanguageFacts]) -> dict[str, float]:
@@ -322,18 +346,6 @@ def _sources(papers: Papers) -> list[Mapping[str, Any]]:
         {"name": name, **source.model_dump(include=shown), "documents": None}
         for name, source in papers.recipe.sources.items()
     ]
-
-
-def _curve(steps: list[Step], most: int = 400) -> list[Mapping[str, Any]]:
-    """At most about `most` points, each the last step of an equal stretch with the mean loss of the stretch."""
-    width = max(1, -(-len(steps) // most))
-    points: list[Mapping[str, Any]] = []
-    for start in range(0, len(steps), width):
-        stretch = steps[start : start + width]
-        losses = [step.loss for step in stretch if step.loss is not None]
-        loss = sum(losses) / len(losses) if losses else None
-        points.append({**stretch[-1].model_dump(), "loss": loss})
-    return points
 
 
 def _checks(papers: Papers, fates: list[Fate], rows: list[LanguageFacts]) -> list[Check]:

@@ -1,5 +1,7 @@
 """Numbers in words: one way to write each kind of quantity, in the page and in the report."""
 
+import math
+
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SPACE = "\N{NO-BREAK SPACE}"
 
@@ -80,6 +82,11 @@ def scientific(number: float) -> str:
         return "0"
     mantissa, _, exponent = f"{number:.1e}".partition("e")
     return f"{mantissa}{_SPACE}×{_SPACE}10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
+
+
+def power(number: float) -> str:
+    """A power of ten: `10¹³`."""
+    return f"10{str(round(math.log10(number))).translate(_SUPERSCRIPTS)}"
 
 
 def tick(number: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import resources
 from typing import Any
 
-from openeurollm.board import charts, headline, numbers
+from openeurollm.board import charts, comparison, curves, headline, numbers
 from openeurollm.board.facts import Facts, name_of
 from openeurollm.errors import Failure
 
@@ -20,6 +20,8 @@ def page(runs: Sequence[Facts], corpus: str = "", no_corpus: str = "") -> str:
         "page.html",
         runs=[_view(facts) for facts in runs],
         comparison=_comparison(runs) if len(runs) > 1 else [],
+        compared=comparison.trainings(runs) if len(runs) > 1 else [],
+        compared_by_language=comparison.by_language(runs) if len(runs) > 1 else None,
         corpus=corpus,
         no_corpus=no_corpus,
     )
@@ -47,7 +49,14 @@ def _view(facts: Facts) -> dict[str, Any]:
         "bars": [chart for chart in (charts.text(facts), charts.mixture(facts), charts.tokens(facts)) if chart],
         "bits": charts.bits(facts),
         "fates": charts.fates(facts),
-        "curves": {model: charts.loss(facts, model) for model in facts.training},
+        "curves": {
+            model: {
+                "loss": curves.loss(facts, model),
+                "strips": curves.strips(facts, model),
+                "languages": curves.by_language(facts, model),
+            }
+            for model in facts.training
+        },
     }
 
 

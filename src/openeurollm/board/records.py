@@ -11,6 +11,7 @@ from typing import Any
 
 from openeurollm.errors import BadInput
 from openeurollm.ledger import FOLDERS, NAME, RunFolder
+from openeurollm.ledger.metrics import Metrics, read_metrics
 from openeurollm.ledger.results import (
     CorpusResults,
     Coverage,
@@ -19,12 +20,10 @@ from openeurollm.ledger.results import (
     ModelResults,
     PartType,
     Statement,
-    Step,
     TuningResults,
     checked,
     read_as,
     read_bounded,
-    read_steps,
 )
 from openeurollm.recipe import Recipe, load
 
@@ -50,8 +49,8 @@ class Papers:
     tuning: TuningResults | None = None
     evaluation: Evaluation | None = None
     coverage: Coverage | None = None
-    steps: Mapping[str, list[Step]] = field(default_factory=dict)
-    """`base` and `tuned` → the steps of training."""
+    metrics: Mapping[str, Metrics] = field(default_factory=dict)
+    """`base` and `tuned` → the metrics of its training, also of one under way."""
 
 
 def read(run: RunFolder) -> Papers:
@@ -69,10 +68,10 @@ def read(run: RunFolder) -> Papers:
         tuning=_results(TuningResults, run, stages, "tuning"),
         evaluation=read_as(Evaluation, run.folder("evaluation") / "results.json") if evaluated else None,
         coverage=_coverage(coverage) if evaluated and coverage.is_file() else None,
-        steps={
-            model: read_steps(metrics)
+        metrics={
+            model: read_metrics(metrics)
             for model, stage in (("base", "model"), ("tuned", "tuning"))
-            if stage in stages and (metrics := run.folder(stage) / "metrics.jsonl").is_file()
+            if (metrics := run.folder(stage) / "metrics.jsonl").is_file()
         },
     )
 

@@ -1,7 +1,8 @@
 """A run's report in Markdown, made from its records alone: no text of the corpus, no path of the machine."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from openeurollm.board import headline, numbers
 from openeurollm.board.facts import Cell, Facts, LanguageFacts, facts, name_of
@@ -147,41 +148,88 @@ def _tokenizers(found: Facts) -> list[str]:
 
 
 def _training(found: Facts) -> list[str]:
-    if found.training_tokens is None:
+    if found.training_tokens is None and not found.training:
         return ["## Training", "", "The model is not built."]
     rows = [row for model in found.training for row in _curve(found, model)]
-    head = ["model", "step", "tokens", "training loss, nats a token", "bits/byte", "tokens/s", "matrix share"]
+    head = ["model", "step", "tokens", "training loss, nats a token", "bits/byte", "learning rate", "tokens/s"]
+    shares = ["matrix share", "peak share"]
+    return [
+        "## Training",
+        "",
+        _trained(found),
+        *(["", *_table([*head, *shares], rows)] if rows else []),
+        *(line for model in found.training for line in [*_events(found, model), *_learnt(found, model)]),
+    ]
+
+
+def _trained(found: Facts) -> str:
+    if found.training_tokens is None:
+        return "The training of the base model is not over; this is how far it has come."
     shape = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found.shape.items())
     flop = (
         f" Training took {numbers.scientific(found.flop)} floating-point operations." if found.flop is not None else ""
     )
-    return [
-        "## Training",
-        "",
+    return (
         f"{numbers.count(found.parameters or 0)} parameters{f' ({_plain(shape)})' if shape else ''}, "
-        f"{numbers.count(found.training_tokens)} tokens.{flop}",
-        *(["", *_table(head, rows)] if rows else []),
-    ]
+        f"{numbers.count(found.training_tokens)} tokens.{flop}"
+    )
 
 
 def _curve(found: Facts, model: str) -> list[list[str]]:
     """Five points of the curve: the start, the quarters and the end."""
-    steps = found.training[model]
-    places = dict.fromkeys(round(quarter * (len(steps) - 1) / 4) for quarter in range(5))
-
-    def worded(step: int, key: str, words: str) -> str:
-        value = steps[step][key]
-        return _BLANK if value is None else str(getattr(numbers, words)(value))
-
     columns = (
-        ("step", "count"),
-        ("tokens", "count"),
-        ("loss", "decimal"),
-        ("bits_per_byte", "decimal"),
-        ("tokens_per_s", "count"),
-        ("matmul_share", "percent"),
+        ("step", numbers.count),
+        ("tokens", numbers.count),
+        ("loss", numbers.decimal),
+        ("bits_per_byte", numbers.decimal),
+        ("rate", numbers.decimal),
+        ("tokens_per_s", numbers.count),
+        ("matmul_share", numbers.percent),
+        ("peak_share", numbers.percent),
     )
-    return [[model, *(worded(place, key, words) for key, words in columns)] for place in places]
+    return [
+        [model, *(_number(step[key], words) or _BLANK for key, words in columns)]
+        for step in _quarters(found.training[model].steps)
+    ]
+
+
+def _quarters(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    places = dict.fromkeys(round(quarter * (len(entries) - 1) / 4) for quarter in range(5)) if entries else ()
+    return [entries[place] for place in places]
+
+
+def _events(found: Facts, model: str) -> list[str]:
+    training = found.training[model]
+    told = ", ".join(f"{_words(kind)} {numbers.count(times)}" for kind, times in training.counted.items())
+    lines = [
+        f"- step {numbers.count(each['step'])}: {_plain(_words(each['event']))}"
+        f"{': ' + _plain(each['reason'][:300]) if each['reason'] else ''}"
+        for each in training.events[:20]
+    ]
+    more = ["- and so on"] if sum(training.counted.values()) > len(lines) else []
+    return ["", f"In the training of the {model} model: {_plain(told)}.", "", *lines, *more] if lines else []
+
+
+def _learnt(found: Facts, model: str) -> list[str]:
+    """Bits a byte of each language's held-out text at five points of the training."""
+    rows = found.learnt.get(model)
+    if not rows:
+        return []
+    points = _quarters(found.training[model].held_out)
+    head = ["language", *(f"{numbers.count(each['tokens'])} tokens" for each in points)]
+    mean = ["mean", *(_number(each["mean"], numbers.decimal) or _BLANK for each in points)]
+    cells = [
+        [_named(row.tag), *(_number(each["languages"].get(row.tag), numbers.decimal) or _BLANK for each in points)]
+        for row in rows
+    ]
+    reasons = dict.fromkeys(row.last.why for row in rows if row.last.why)
+    return [
+        "",
+        f"Bits/byte of held-out text during the training of the {model} model:",
+        "",
+        *_table(head, [*cells, mean]),
+        *(["", *(f"- {_BLANK}: {_plain(why)}" for why in reasons)] if reasons else []),
+    ]
 
 
 def _checks(found: Facts) -> list[str]:

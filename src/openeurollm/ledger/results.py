@@ -10,7 +10,6 @@ should not wait for pydantic.
 """
 
 import json
-import math
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -23,16 +22,19 @@ MAX_BYTES = 100_000_000
 """Largest file that is read, in bytes; the record of a corpus of a hundred thousand shards has about 30 MB."""
 
 
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+_MOST = 1e30
+
+
+def _usable(value: Any) -> Any:
+    return None if isinstance(value, float) and not value <= _MOST else value
 
 
 Count = Annotated[int, Field(ge=0, le=10**18)]
 """How many: documents, bytes, tokens, steps."""
-Amount = Annotated[float, Field(ge=0, le=1e30, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)]
 """How much, in the unit that the field names."""
-Loss = Annotated[Amount | None, BeforeValidator(_finite)]
-"""A loss; None where training had run away and it was no number."""
+Reading = Annotated[Amount | None, BeforeValidator(_usable)]
+"""What was read off a training, such as a loss; None where it had run away and this was no number, or beyond any."""
 
 
 class Part(BaseModel):
@@ -218,6 +220,11 @@ class ModelResults(Part):
     floating-point operations of the whole training, `matmul_flop_per_s` what the machine does in a second of matrix
     products alone; `threads` are those of each of the `processes`; `final_loss` is in nats a token; `mixture` is by
     language.
+
+    `held_out` is bits a byte of held-out text by language, `first` before the training and `last` after it; `precision`
+    is that of the matrix products; `layout` is how processes and weights were laid out; `skipped` are steps whose
+    update was left out and `rolled_back` how often the training went back to a checkpoint; `law` is the scaling law
+    that chose the shape; `checkpoints` are the steps at which one is kept.
     """
 
     shape: dict[str, Count | Amount | str | bool | None]
@@ -228,8 +235,16 @@ class ModelResults(Part):
     matmul_flop_per_s: Amount | None = None
     threads: Count | None = None
     processes: Count | None = None
-    final_loss: Loss = None
+    final_loss: Reading = None
     mixture: dict[str, Portion]
+    held_out: dict[str, dict[str, Reading]] = {}
+    precision: str = ""
+    compiled: bool | None = None
+    layout: dict[str, Count | Amount | str | bool | None] = {}
+    skipped: Count = 0
+    rolled_back: Count = 0
+    law: dict[str, Any] | None = None
+    checkpoints: list[Count] = []
 
 
 class TuningResults(Part):
@@ -238,23 +253,7 @@ class TuningResults(Part):
     conversations: dict[str, Count]
     steps: Count | None = None
     tokens: Count
-    final_loss: Loss = None
-
-
-class Step(Part):
-    """One line of a `metrics.jsonl`.
-
-    `loss` is in nats a token, `bits_per_byte` the same in bits a byte of text; `tokens` is since the start and
-    `seconds` since this attempt began; `matmul_share` is the share of one of the machine's speed in matrix products.
-    """
-
-    step: Count
-    loss: Loss
-    bits_per_byte: Loss = None
-    tokens: Count
-    seconds: Amount | None = None
-    tokens_per_s: Amount | None = None
-    matmul_share: Amount | None = None
+    final_loss: Reading = None
 
 
 class Measured(Part):
@@ -303,19 +302,13 @@ def read_as(kind: type[PartType], path: Path, name: str = "") -> PartType:
     return checked(kind, read_bounded(path, name), name or str(path))
 
 
-def read_steps(path: Path) -> list[Step]:
-    """The lines of the `metrics.jsonl` at `path`; raises `BadInput` as `read_as` does."""
-    name = str(path)
-    return [checked(Step, _value(line, name), name) for line in _data(path, name).splitlines() if line.strip()]
-
-
 def read_bounded(path: Path, name: str = "", most: int = MAX_BYTES) -> Any:
     """Read a JSON file of at most `most` bytes; `name` is what errors call it, the path where none is given.
 
     Raises `BadInput` where it is absent, a link, larger, not JSON in UTF-8, nested too deep, or holds text that is no
     Unicode.
     """
-    return _value(_data(path, name or str(path), most), name or str(path))
+    return read_value(read_bytes(path, name, most), name or str(path))
 
 
 def checked(kind: type[PartType], value: Any, name: str) -> PartType:
@@ -328,7 +321,9 @@ def checked(kind: type[PartType], value: Any, name: str) -> PartType:
         raise BadInput(f"{name}: {where!r} cannot be used: {first['msg'].lower()}") from None
 
 
-def _data(path: Path, name: str, most: int = MAX_BYTES) -> bytes:
+def read_bytes(path: Path, name: str = "", most: int = MAX_BYTES) -> bytes:
+    """Read a plain file of at most `most` bytes; raises `BadInput` as `read_bounded` does."""
+    name = name or str(path)
     if path.is_symlink():
         raise BadInput(f"{name}: is a link; only plain files are read")
     if not path.is_file():
@@ -340,7 +335,8 @@ def _data(path: Path, name: str, most: int = MAX_BYTES) -> bytes:
     return data
 
 
-def _value(data: bytes, name: str) -> Any:
+def read_value(data: bytes, name: str) -> Any:
+    """The JSON value that `data`, which errors call `name`, holds; raises `BadInput` as `read_bounded` does."""
     try:
         value = json.loads(data.decode("utf-8"))
         json.dumps(value, ensure_ascii=False).encode("utf-8")
