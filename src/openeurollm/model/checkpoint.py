@@ -57,19 +57,15 @@ class Checkpoints:
         self.wait()
         place = _folder(self._kept if keep else self._work, position["step"])
         partial = place.with_name(f".{place.name}.part")
-        if self._world.first:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True, exist_ok=True)
-        if self._world.mesh is None and not self._world.first:
-            return
-        if self._world.mesh is not None:
-            self._world.wait()
-        writer = HuggingFaceStorageWriter(str(partial), save_distributed=True)
         alone = self._world.mesh is None
+        if alone and not self._world.first:
+            return
+        if not self._ready(partial):
+            return
+        writer = HuggingFaceStorageWriter(str(partial), save_distributed=True)
+        tensors = _tensors(decoder, optimizers)
         try:
-            future = async_save(
-                _tensors(decoder, optimizers), storage_writer=writer, process_group=self._world.writers, no_dist=alone
-            )
+            future = async_save(tensors, storage_writer=writer, process_group=self._world.writers, no_dist=alone)
         except (OSError, CheckpointException) as error:
             self._fail(partial, error)
             return
@@ -104,6 +100,18 @@ class Checkpoints:
         if place is None:
             raise Failure(f"processes do not see the same checkpoints in {self._work}")
         restore(place, decoder, optimizers, self._world)
+
+    def _ready(self, partial: Path) -> bool:
+        """Whether there is an empty folder to write into, for all processes that write."""
+        there = 1.0
+        if self._world.first:
+            try:
+                shutil.rmtree(partial, ignore_errors=True)
+                partial.mkdir(parents=True)
+            except OSError as error:
+                self._fail(partial, error)
+                there = 0.0
+        return bool(there if self._world.mesh is None else self._world.from_first(there))
 
     def _seal(self, partial: Path, place: Path, position: Position) -> None:
         files = {file.name: file.stat().st_size for file in sorted(partial.iterdir())}

@@ -77,6 +77,7 @@ def train(
     a step in which the file `work / "stop"` was there or a process was sent SIGTERM. Whoever puts that file there takes
     it away.
     """
+    metrics.parent.mkdir(parents=True, exist_ok=True)
     decoder.to(device()).train()
     checkpoints = Checkpoints(work / "checkpoints", kept, world, reporter.say)
     position = checkpoints.newest()
