@@ -34,17 +34,47 @@ def text(trained: Trained, fairness: Mapping[str, Any], fitted: bool) -> str:
     if limits.parity:
         lines += [f"{100 * limits.parity.share:.0f} % of the merges were chosen for the language that paid most.", ""]
     lines += [
-        "## What each language pays",
-        "",
-        f"Tokens for each of the same {fairness['sentences']} sentences"
-        + (", on which the weights were set. " if fitted else ", which had no part in the training. ")
-        + f"Mean {found['mean']:.1f}, dearest to cheapest {found['max_min']:.2f}, Gini {found['gini']:.3f}.",
-        "",
+        *_paid(fairness, "on which the weights were set" if fitted else "which had no part in the training"),
         "| language | tokens a sentence | weight | text, bytes |",
         "| --- | ---: | ---: | ---: |",
     ]
-    for tag, cost in sorted(found["languages"].items(), key=lambda pair: -pair[1]):
+    for tag, cost in _dearest_first(found):
         of = told["languages"].get(tag, {"weight": 0.0, "bytes": 0})
-        name = languages()[tag].name if tag in languages() else tag
-        lines.append(f"| {name} ({tag}) | {cost:.1f} | {of['weight']:.2f} | {of['bytes']:,} |")
+        lines.append(f"| {_named(tag)} | {cost:.1f} | {of['weight']:.2f} | {of['bytes']:,} |")
     return "\n".join(lines) + "\n"
+
+
+def taken(end: int, digest: str, fairness: Mapping[str, Any]) -> str:
+    """The card of a tokenizer that others made; `end` is the id that closes a document, `digest` its file's SHA-256."""
+    found = fairness["tokenizers"][0]
+    lines = [
+        f"# Tokenizer {found['name']}",
+        "",
+        f"Byte-level BPE of {found['vocabulary']:,} slots that others made, used as it is (`tokenizer.json` has the "
+        f"SHA-256 `{digest}`). The id {end} closes a document.",
+        "",
+        *_paid(fairness, "which had no part in its choice"),
+        "| language | tokens a sentence |",
+        "| --- | ---: |",
+        *(f"| {_named(tag)} | {cost:.1f} |" for tag, cost in _dearest_first(found)),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _paid(fairness: Mapping[str, Any], said: str) -> list[str]:
+    found = fairness["tokenizers"][0]
+    return [
+        "## What each language pays",
+        "",
+        f"Tokens for each of the same {fairness['sentences']} sentences, {said}. "
+        f"Mean {found['mean']:.1f}, dearest to cheapest {found['max_min']:.2f}, Gini {found['gini']:.3f}.",
+        "",
+    ]
+
+
+def _dearest_first(found: Mapping[str, Any]) -> list[tuple[str, float]]:
+    return sorted(found["languages"].items(), key=lambda pair: -pair[1])
+
+
+def _named(tag: str) -> str:
+    return f"{languages()[tag].name if tag in languages() else tag} ({tag})"

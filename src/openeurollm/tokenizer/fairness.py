@@ -23,7 +23,7 @@ def load(path: Path) -> Tokenizer:
     file = next((place for place in places if place.is_file()), None)
     if file is None:
         raise BadInput(f"{path}: no tokenizer.json here")
-    with _refused(f"{file}: not a tokenizer"):
+    with refused(f"{file}: not a tokenizer"):
         tokenizer = Tokenizer.from_file(str(file))
     tokenizer.no_padding()  # both may be set in the file, and would count as tokens that are not there or hide some
     tokenizer.no_truncation()
@@ -31,7 +31,7 @@ def load(path: Path) -> Tokenizer:
 
 
 @contextmanager
-def _refused(what: str) -> Iterator[None]:
+def refused(what: str) -> Iterator[None]:
     """Turn what the tokenizers library raises into `BadInput`: bare exceptions, and panics (no `Exception`)."""
     try:
         yield
@@ -78,7 +78,7 @@ def measure(name: str, tokenizer: Tokenizer, sentences: Mapping[str, Sequence[st
     languages (0 is equality), `english` the figure for English or None. Raises `BadInput` for a tokenizer that cannot
     encode a language at all.
     """
-    with _refused(f"{name}: cannot encode text"):
+    with refused(f"{name}: cannot encode text"):
         costs = {
             tag: fmean(len(each.ids) for each in tokenizer.encode_batch(list(lines), add_special_tokens=False))
             for tag, lines in sentences.items()

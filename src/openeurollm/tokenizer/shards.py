@@ -1,9 +1,10 @@
 """Shards: documents as arrays of ids on disk, read in place.
 
-A shard `NAME` is three files. `NAME.npy` holds the ids of all documents one after another, each closed by
-`<|endoftext|>`, as numpy's own format: little-endian uint16 where the vocabulary allows, else uint32. `NAME.bounds.npy`
-holds where each document begins and the last one ends (int64, one more than documents). `NAME.json` says what is in it
-and what made it, and is written last: a shard without it is not whole.
+A shard `NAME` is three files. `NAME.npy` holds the ids of all documents one after another, each closed by the id of
+`<|endoftext|>`, or of what the tokenizer has in its place, as numpy's own format: little-endian uint16 where the
+vocabulary allows, else uint32. `NAME.bounds.npy` holds where each document begins and the last one ends (int64, one
+more than documents). `NAME.json` says what is in it (`end` is the id that closes documents) and what made it, and is
+written last: a shard without it is not whole.
 """
 
 import os
@@ -21,10 +22,9 @@ from numpy.typing import NDArray
 from openeurollm.engine import Engine
 from openeurollm.errors import BadInput
 from openeurollm.ledger import digest, read_json, whole, write_json
-from openeurollm.tokenizer import formats
+from openeurollm.tokenizer import formats, taken
 from openeurollm.tokenizer.encode import Encoder
 
-END = "<|endoftext|>"
 _ROWS, _BYTES = 256, 8 << 20
 """Documents that are read at a time, and bytes of text that are encoded at a time, or one document."""
 _BOUNDS = 1 << 20
@@ -61,7 +61,7 @@ def encode(path: Path, files: Sequence[Path], out: Path, engine: Engine) -> list
 
     The tokenizer is that of a file, a folder or a run. Shards are named as the files are below the folder that all are
     in. Shards that are whole are kept if tokenizer and text are still the same. Control tokens in documents are text.
-    Raises `BadInput` for a tokenizer of another kind than ours, and a file without documents.
+    Raises `BadInput` for a tokenizer that is not byte-level, and a file without documents.
     """
     if not files:
         raise BadInput("no Parquet files to encode")
@@ -103,7 +103,7 @@ def encode_file(task: Shard) -> None:
         np.save(file, places, allow_pickle=False)
     language = languages.pop() if len(languages) == 1 else None
     counted = {"language": language, "documents": len(places) - 1, "tokens": tokens, "bytes": size}
-    write_json(about, {**counted, "vocabulary": vocabulary, **made})
+    write_json(about, {**counted, "vocabulary": vocabulary, "end": close, **made})
 
 
 def opened(name: Path) -> Encoded:
@@ -131,17 +131,29 @@ def _beside(name: Path, ending: str) -> Path:
 
 
 @lru_cache(maxsize=1)
-def _encoder(path: Path, sha256: str) -> tuple[Encoder, int, int]:
-    """The encoder, the id that closes a document, and the number of ids; one in a process, kept from file to file."""
-    tokenizer = formats.read(path)
-    if END not in tokenizer.special:
-        raise BadInput(f"{path}: has no token {END} to close documents with")
+def _encoder(path: Path, sha256: str) -> tuple[Encoder | taken.Taken, int, int]:
+    """The encoder, the id that closes a document, and the number of ids; one in a process, kept from file to file.
+
+    Ours where the tokenizer splits text by our rules, else Hugging Face's library.
+    """
+    ours = encoder_of(path)
+    if ours is None:
+        theirs = taken.opened(path)
+        return theirs, theirs.end, theirs.vocabulary
+    encoder, tokenizer = ours
     vocabulary = max(*tokenizer.tokens.values(), *tokenizer.special.values()) + 1
+    return encoder, taken.end_of(path, tokenizer.special), vocabulary
+
+
+def encoder_of(path: Path) -> tuple[Encoder, formats.BytePairs] | None:
+    """Our encoder for the tokenizer of a file, or None for a `tokenizer.json` that splits text by other rules."""
     try:
-        encoder = Encoder(tokenizer)
+        tokenizer = formats.read(path)
+        return Encoder(tokenizer), tokenizer
     except BadInput as error:
-        raise BadInput(f"{path}: {error}") from None
-    return encoder, tokenizer.special[END], vocabulary
+        if path.suffix == ".json":
+            return None
+        raise BadInput(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
 def _header(file: BinaryIO, kind: np.dtype[Any], length: int) -> None:
