@@ -63,7 +63,7 @@ def run(
 
         cluster.idle(folder)
     if dry_run:
-        _show_plan(plan(loaded, folder, until, again or ()), _cost(loaded), as_json)
+        _show_plan(loaded, folder, plan(loaded, folder, until, again or ()), as_json)
         return
     steps = build(loaded, folder, engine, until, again or ())
     built = [step.stage for step in steps if step.build]
@@ -134,29 +134,41 @@ def _nodes(given: list[str]) -> dict[str, int]:
     return found
 
 
-def _cost(recipe: Any) -> dict[str, Any]:
+def _show_plan(recipe: Any, folder: Any, steps: Any, as_json: bool) -> None:
     from openeurollm.model.numerics import matmul_speed
     from openeurollm.plan import plan
-    from openeurollm.recipe import compute
+    from openeurollm.plan.outlook import outlook
 
-    speed = matmul_speed()
-    found = plan(compute(recipe.model), 0.5 * speed)
-    return {
-        "training_flop": found.flop,
-        "matmul_flop_per_s": round(speed),
-        "training_minutes": round(found.seconds / 60, 1),
-    }
-
-
-def _show_plan(steps: Any, cost: dict[str, Any], as_json: bool) -> None:
-    training = any(step.build and step.stage == "model" for step in steps)
+    cost: dict[str, Any] | None = None
+    if any(step.build and step.stage == "model" for step in steps):
+        ahead, speed = outlook(recipe, folder), matmul_speed()
+        found = plan(recipe.model.compute or ahead.flop, 0.5 * speed)
+        cost = {
+            "training_flop": found.flop,
+            "matmul_flop_per_s": round(speed),
+            "training_minutes": round(found.seconds / 60, 1),
+            "model": ahead.asdict(),
+        }
     if as_json:
-        print_json({"steps": [vars(step) for step in steps], "cost": cost if training else None})
+        print_json({"steps": [vars(step) for step in steps], "cost": cost})
         return
     print_table("", ("stage", "", "why"), [(s.stage, "build" if s.build else "keep", s.why) for s in steps])
-    if training:
+    if cost:
+        show_outlook(ahead)
         minutes = max(1, round(cost["training_minutes"]))
         print(f"training: {cost['training_flop']:.2g} FLOP, about {minutes} minutes here at half the matmul speed")
+
+
+def show_outlook(ahead: Any) -> None:
+    """Print what model is ahead, in a few lines."""
+    shape, loss = ahead.shape, ahead.bits_per_byte
+    known = "" if ahead.text_known else ", if there is text enough"
+    print(f"model: {shape.parameters:,} parameters ({shape.layers} layers of {shape.width})", end="")
+    print(f", {ahead.tokens:,} tokens in steps of {ahead.batch_tokens:,}{known}")
+    between = f"({loss.low:.2f} to {loss.high:.2f})"
+    print(f"held-out text: {loss.value:.2f} bits a byte predicted {between}, mean over languages")
+    if not 0.5 <= ahead.suitable_vocabulary / shape.vocabulary <= 2:
+        print(f"vocabulary: about {ahead.suitable_vocabulary:,} would suit this model better than {shape.vocabulary:,}")
 
 
 @app.command()

@@ -23,8 +23,9 @@ from openeurollm.ledger.results import Part
 
 Vector = NDArray[np.float64]
 
-_HALF_LIFE = 15.39
-"""Repeated text counts less and less: R* of Muennighoff et al. 2023, "Scaling data-constrained language models"."""
+_REPEATS, _EXCESS = 15.39, 5.31
+"""Repeated text counts less and less, and so do parameters beyond those that different text can fill: R*_D and R*_N of
+Muennighoff et al. 2023, "Scaling data-constrained language models"."""
 _EXPONENTS = {"alpha": (0.35, 0.1), "beta": (0.37, 0.1)}
 """What is believed of them before the sweep, mean and deviation: .34 and .28 in Hoffmann et al. 2022, .35 and .37 in
 Besiroglu et al. 2024 ("Chinchilla scaling: a replication attempt"), .35 both in Muennighoff et al. 2023. A small sweep
@@ -80,6 +81,10 @@ class Curve(Part):
         """
         return float((self.beta * self.b * size**self.alpha / (self.alpha * self.a)) ** (1 / self.beta))
 
+    def best_size(self, text: float) -> float:
+        """Parameters for which so many bytes of text are the best use of the compute."""
+        return float((self.alpha * self.a * text**self.beta / (self.beta * self.b)) ** (1 / self.alpha))
+
 
 class Law(Part):
     """The constants that fit a sweep best, others that fit it nearly as well, and the sweep."""
@@ -105,8 +110,16 @@ class Law(Part):
 
 def useful(text: float, available: float) -> float:
     """What `text` bytes are worth of which only `available` are different (Muennighoff et al. 2023)."""
-    repeats = max(0.0, text / available - 1)
-    return min(text, available) * (1 + _HALF_LIFE * (1 - math.exp(-repeats / _HALF_LIFE)))
+    return _worth(text, available, _REPEATS)
+
+
+def useful_size(size: float, suited: float) -> float:
+    """What `size` parameters are worth where the different text that there is suits only so many (as above)."""
+    return _worth(size, suited, _EXCESS)
+
+
+def _worth(amount: float, full: float, rate: float) -> float:
+    return min(amount, full) * (1 + rate * (1 - math.exp(-max(0.0, amount / full - 1) / rate)))
 
 
 def fit(points: Sequence[Point], bytes_per_token: float, about: dict[str, str | int | float] | None = None) -> Law:

@@ -14,6 +14,8 @@ WIDTHS = (
     *(32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536),
     *(2048, 2560, 3072, 4096, 5120),
 )
+_TIE = 1.002
+"""Of shapes whose losses differ by less than two trainings do, the smallest is best: it costs least to run."""
 _NEAR = 1.15
 """A shape may have this many times the parameters that are asked for, or that much fewer."""
 
@@ -107,11 +109,11 @@ def law_of(model: Model) -> Law:
 def choose(model: Model, vocabulary: int, text: Text, law: Law, shape: Shape | None = None) -> Choice:
     """The shape and the tokens that the recipe's dial comes to.
 
-    For `compute` it is the shape of the lowest predicted loss, trained until the budget is spent or the text has been
-    repeated as often as it may be. For `parameters` it is the shape nearest to them, for `tokens` the one that they are
-    the best number for; what the two do not say, tokens or size, is what spends compute best. `shape` is that of a
-    model that is there already. Raises `BadInput` where the text does not fill a batch, the budget does not pay for
-    one, no shape has so many parameters, or the text has not so many tokens.
+    For `compute` it is the smallest shape whose predicted loss is as good as the lowest, trained until the budget is
+    spent or the text has been repeated as often as it may be. For `parameters` it is the shape nearest to them, for
+    `tokens` the one that they are the best number for; what the two do not say, tokens or size, is what spends compute
+    best. `shape` is that of a model that is there already. Raises `BadInput` where the text does not fill a batch, the
+    budget does not pay for one, no shape has so many parameters, or the text has not so many tokens.
     """
     shapes = [shape] if shape else candidates(model, vocabulary)
     batch = max(1, batch_tokens(model) // model.context) * model.context  # whole rows, as the trainer takes them
@@ -134,7 +136,8 @@ def choose(model: Model, vocabulary: int, text: Text, law: Law, shape: Shape | N
         )
     if model.tokens is not None:
         return min(paid, key=lambda choice: abs(math.log(_best_tokens(choice.shape, text, law) / choice.tokens)))
-    return min(paid, key=lambda choice: choice.predicted.value)
+    enough = _TIE * min(choice.predicted.value for choice in paid)
+    return next(choice for choice in paid if choice.predicted.value <= enough)
 
 
 def candidates(model: Model, vocabulary: int) -> list[Shape]:
@@ -156,10 +159,23 @@ def neighbours(model: Model, chosen: Choice, vocabulary: int, text: Text, law: L
     return sorted([*found, chosen], key=lambda choice: choice.shape.matrix_parameters)
 
 
+def suitable_vocabulary(shape: Shape) -> int:
+    """About how many tokens suit the layers of a shape: a power of two between 1,024 and 262,144.
+
+    Four times what Tao et al. 2024 ("Scaling laws with vocabulary") find for English, 1.77 P^0.83 parameters of
+    embedding for P of layers: between a thousand for the smallest models here (docs/diary.md) and the 128,000 that
+    models of many languages have at two billion.
+    """
+    layers = shape.matrix_parameters - shape.vocabulary * shape.width
+    wished = 4 * 1.77 * layers**0.83 / shape.width
+    return int(min(2**18, max(2**10, 2 ** round(math.log2(wished)))))
+
+
 def predict(shape: Shape, tokens: float, text: Text, law: Law) -> Estimate:
     """Bits a byte on held-out text, mean over languages, after `tokens` of `text`."""
-    seen = laws.useful(tokens, text.tokens) * text.bytes_per_token
-    return law.predict(shape.matrix_parameters, seen)
+    different = text.tokens * text.bytes_per_token
+    size = laws.useful_size(shape.matrix_parameters, law.best.best_size(different))
+    return law.predict(size, laws.useful(tokens * text.bytes_per_token, different))
 
 
 def _choice(model: Model, shape: Shape, text: Text, law: Law, batch: int) -> Choice:

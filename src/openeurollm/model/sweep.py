@@ -152,9 +152,11 @@ def _train(
     out, before = (work / f"{name}-{number}" for number in (length, length - 1))
     steps = round(series.steps * LENGTHS[length])
     plateau = before / "checkpoints" / f"step-{steps // 4:08d}"
-    if plateau.is_dir() and not out.exists():
+    if plateau.is_dir() and not (out / "checkpoints").exists():
+        remove(out)
         shutil.copytree(plateau, out / ".checkpoints" / plateau.name)
         (out / ".checkpoints").rename(out / "checkpoints")
+    out.mkdir(parents=True, exist_ok=True)
     schedule = plan.schedule.decayed(steps // 2, steps - steps // 2)
     told = pretraining.pretrain(plan, run, engine, world, out, out / "work", schedule)
     found = _measure(plan, run, out / "base", world)

@@ -1,0 +1,46 @@
+"""What a recipe's dial comes to: the model, how long it is trained, how good it will be."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from openeurollm.ledger import RunFolder
+from openeurollm.model.export import shape_of
+from openeurollm.model.law import Estimate
+from openeurollm.model.shape import Shape, Text, choose, law_of, suitable_vocabulary
+from openeurollm.recipe import Recipe, batch_tokens
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """The shape, its training, the predicted loss in bits a byte on held-out text (mean over languages), and the
+    vocabulary that would suit it. `text_known` says whether the length was held against the text that there is.
+    """
+
+    shape: Shape
+    tokens: int
+    batch_tokens: int
+    flop: float
+    bits_per_byte: Estimate
+    suitable_vocabulary: int
+    text_known: bool
+
+    def asdict(self) -> dict[str, Any]:
+        """As plain values."""
+        return {**asdict(self), "parameters": self.shape.parameters, "bits_per_byte": self.bits_per_byte._asdict()}
+
+
+def outlook(recipe: Recipe, run: RunFolder) -> Outlook:
+    """What the recipe's model will be, from the text of `run` where its corpus is built, else as if there were enough.
+
+    Raises `BadInput` for a budget, a size or a length that cannot be had.
+    """
+    model, law = recipe.model, law_of(recipe.model)
+    corpus = run.record("corpus")
+    size = sum(part["bytes"] for part in corpus.results["text"].values()) if corpus else 0
+    text = Text(size / law.bytes_per_token or 1e18, recipe.mixture.max_epochs, law.bytes_per_token)
+    start = shape_of(model.start) if model.start else None
+    chosen = choose(model, start.vocabulary if start else recipe.tokenizer.vocabulary, text, law, start)
+    suitable = suitable_vocabulary(chosen.shape)
+    return Outlook(
+        chosen.shape, chosen.tokens, batch_tokens(model), chosen.flop, chosen.predicted, suitable, corpus is not None
+    )
