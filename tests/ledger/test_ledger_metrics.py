@@ -62,12 +62,6 @@ def test_what_was_done_over_again_counts_once(tmp_path):
     assert [one.event for one in found.events] == ["rolled_back"]
 
 
-def test_the_clock_goes_on_over_attempts(tmp_path):
-    seconds = (2.0, 4.0, None, 1.0, 3.0, 0.5)
-    lines = [{**STEP, "step": number, "seconds": value} for number, value in enumerate(seconds)]
-    assert read_metrics(written(tmp_path, *lines)).elapsed() == [2.0, 4.0, None, 5.0, 7.0, 7.5]
-
-
 @pytest.mark.parametrize("loss", ["NaN", "Infinity", "1e400", "3e38"])
 def test_a_training_that_ran_away_has_no_number(tmp_path, loss):
     line = f'{{"step": 1, "tokens": 5, "loss": {loss}, "gradient_norm": {loss}}}'

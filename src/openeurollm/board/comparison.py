@@ -102,7 +102,7 @@ def _spent(unit: str, facts: Facts, points: Sequence[Mapping[str, Any]]) -> Poin
     if unit == "tokens":
         return drawable((each["tokens"], each["value"]) for each in points)
     if unit == "seconds":
-        return drawable((each["elapsed"], each["value"]) for each in points if each["elapsed"] is not None)
+        return drawable((each["seconds"], each["value"]) for each in points if each["seconds"] is not None)
     if facts.flop is None or not facts.training_tokens:
         return []
     return drawable((each["tokens"] * facts.flop / facts.training_tokens, each["value"]) for each in points)

@@ -22,9 +22,8 @@ _MEANS = ("loss", "bits_per_byte", "gradient_norm", "tokens_per_s", "matmul_shar
 class Training:
     """A training in numbers.
 
-    `steps` are those of `Step`, with the loss, speed and shares as means over a stretch, and `elapsed`, the seconds of
-    training over all attempts. `held_out` has `step`, `tokens`, `elapsed`, bits a byte by language as `languages`, and
-    their `mean`. `events` has `step`, `tokens`, `event` and `reason`; `counted` how often each kind happened.
+    `steps` are those of `Step`, with the loss, speed and shares as means over a stretch. `held_out` has `step`,
+    `tokens`, `seconds`, bits a byte by language as `languages`, and their `mean`. `events` has `step`, `tokens`, `event` and `reason`; `counted` how often each kind happened.
     `tokens_per_s`, `matmul_share` and `peak_share` are medians.
     """
 
@@ -44,10 +43,9 @@ class Training:
 
 def training(metrics: Metrics) -> Training:
     """The numbers of a training from its metrics, thinned to what curves need."""
-    elapsed = metrics.elapsed()
     return Training(
-        steps=_stretches(metrics.steps, elapsed),
-        held_out=[_measured(each, metrics.steps, elapsed) for each in _thinned(metrics.held_out)],
+        steps=_stretches(metrics.steps),
+        held_out=[_measured(each, metrics.steps) for each in _thinned(metrics.held_out)],
         events=[{**event.model_dump(), "tokens": _at(event.step, metrics.steps)} for event in metrics.events[:_EVENTS]],
         counted=dict(Counter(event.event for event in metrics.events)),
         tokens_per_s=_median(metrics.steps, "tokens_per_s"),
@@ -56,14 +54,14 @@ def training(metrics: Metrics) -> Training:
     )
 
 
-def _stretches(steps: Sequence[Step], elapsed: Sequence[float | None]) -> list[Mapping[str, Any]]:
+def _stretches(steps: Sequence[Step]) -> list[Mapping[str, Any]]:
     """The last step of each of at most `_POINTS` equal stretches, with means over the stretch."""
     width = max(1, -(-len(steps) // _POINTS))
     points: list[Mapping[str, Any]] = []
     for start in range(0, len(steps), width):
         stretch = steps[start : start + width]
         means = {name: _mean([getattr(step, name) for step in stretch]) for name in _MEANS}
-        points.append({**stretch[-1].model_dump(), **means, "elapsed": elapsed[start + len(stretch) - 1]})
+        points.append({**stretch[-1].model_dump(), **means})
     return points
 
 
@@ -84,22 +82,21 @@ def _thinned(held_out: Sequence[HeldOut]) -> Sequence[HeldOut]:
     return [held_out[number * (len(held_out) - 1) // last] for number in range(_MEASUREMENTS)]
 
 
-def _measured(one: HeldOut, steps: Sequence[Step], elapsed: Sequence[float | None]) -> Mapping[str, Any]:
-    place = min(_place(one.step, steps), len(steps) - 1)
-    seconds = 0.0 if one.step == 0 else elapsed[place] if steps else None
+def _measured(one: HeldOut, steps: Sequence[Step]) -> Mapping[str, Any]:
     return {
         "step": one.step,
         "tokens": one.tokens,
-        "elapsed": seconds,
+        "seconds": 0.0 if one.step == 0 else _next(one.step, steps).seconds if steps else None,
         "mean": one.mean(),
         "languages": dict(one.held_out),
     }
 
 
 def _at(step: int, steps: Sequence[Step]) -> int:
-    """Tokens trained on at a step, by the next line of steps."""
-    return steps[min(_place(step, steps), len(steps) - 1)].tokens if steps else 0
+    """Tokens trained on at a step."""
+    return _next(step, steps).tokens if steps else 0
 
 
-def _place(step: int, steps: Sequence[Step]) -> int:
-    return bisect_left(steps, step, key=lambda one: one.step)
+def _next(step: int, steps: Sequence[Step]) -> Step:
+    """The first line that tells of a step, or the last line there is."""
+    return steps[min(bisect_left(steps, step, key=lambda one: one.step), len(steps) - 1)]

@@ -23,10 +23,10 @@ MAX_LINE = 100_000
 class Step(Part):
     """A stretch of training up to and with `step`.
 
-    `loss` is in nats a token, `bits_per_byte` the same in bits a byte of text; `tokens` is since the start of the
-    training and `seconds` since this attempt at it began; `rate` is the learning rate as a share of the highest;
-    `matmul_share` and `peak_share` are shares of one of the speed that the machine was measured to have in matrix
-    products, and of what its maker says.
+    `loss` is in nats a token, `bits_per_byte` the same in bits a byte of text; `tokens` and `seconds` are those of the
+    training so far, over all attempts at it; `rate` is the learning rate as a share of the highest; `matmul_share` and
+    `peak_share` are shares of one of the speed that the machine was measured to have in matrix products, and of what
+    its maker says.
     """
 
     step: Count
@@ -69,15 +69,6 @@ class Metrics:
     steps: list[Step] = field(default_factory=list)
     held_out: list[HeldOut] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-
-    def elapsed(self) -> list[float | None]:
-        """Seconds of training at each of `steps`, over all attempts: each one's clock starts at nothing."""
-        before, last, found = 0.0, 0.0, list[float | None]()
-        for step in self.steps:
-            if step.seconds is not None:
-                before, last = (before + last, step.seconds) if step.seconds < last else (before, step.seconds)
-            found.append(None if step.seconds is None else before + last)
-        return found
 
 
 def read_metrics(path: Path) -> Metrics:
