@@ -28,7 +28,7 @@ def plan(
     from openeurollm.cli.run import show_outlook
     from openeurollm.errors import BadInput
     from openeurollm.ledger import RunFolder
-    from openeurollm.plan.outlook import outlook
+    from openeurollm.model.outlook import outlook
 
     loaded = recipes.load(recipe, settings or ())
     ahead = outlook(loaded, RunFolder(runs / loaded.name))

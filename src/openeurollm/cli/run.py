@@ -136,8 +136,8 @@ def _nodes(given: list[str]) -> dict[str, int]:
 
 def _show_plan(recipe: Any, folder: Any, steps: Any, as_json: bool) -> None:
     from openeurollm.model.numerics import matmul_speed
+    from openeurollm.model.outlook import outlook
     from openeurollm.plan import plan
-    from openeurollm.plan.outlook import outlook
 
     cost: dict[str, Any] | None = None
     if any(step.build and step.stage == "model" for step in steps):
