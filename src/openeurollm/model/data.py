@@ -52,11 +52,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Shard:
-    """Documents one after another, each closed by id 0, and where each begins and the last one ends."""
+    """Documents one after another, each closed by the id `end`, and where each begins and the last one ends."""
 
     name: str
     ids: NDArray[Any]
     bounds: Ints
+    end: int
 
 
 class Text:
@@ -76,6 +77,11 @@ class Text:
         """Rows of an epoch."""
         return self.packing.rows
 
+    @property
+    def end(self) -> int:
+        """The id that closes a document."""
+        return self.shards[0].end
+
     def _lengths(self, first: int, last: int) -> Ints:
         """The lengths of the documents from `first` up to `last`."""
         found = []
@@ -86,7 +92,7 @@ class Text:
         return np.concatenate(found)
 
     def read(self, piece: Piece) -> tuple[Ints, int]:
-        """The ids of a piece, and the one before them: that of the document, or 0 at its beginning.
+        """The ids of a piece, and the one before them: that of the document, or at its beginning that which closes one.
 
         Raises `BadInput` for an id beyond the vocabulary.
         """
@@ -124,12 +130,12 @@ def _shard(about: Path, vocabulary: int) -> Shard:
     place, made = about.with_suffix(""), read_bounded(about)
     ids, bounds = _array(place, ".npy", ("<u2", "<u4")), _array(place, ".bounds.npy", ("<i8",))
     try:
-        told, encoded = (made["documents"], made["tokens"]), int(made["vocabulary"])
+        told, encoded, end = (made["documents"], made["tokens"]), int(made["vocabulary"]), int(made["end"])
     except (KeyError, TypeError, ValueError):
         raise BadInput(f"{about}: does not say what the shard holds; encode it again") from None
     if told != (len(bounds) - 1, len(ids)):
         raise BadInput(f"{about}: says other numbers of documents and tokens than the shard has; encode it again")
-    if encoded > vocabulary:
+    if encoded > vocabulary or not 0 <= end < encoded:
         raise BadInput(
             f"{about}: encoded with {encoded:,} ids, where the tokenizer has {vocabulary:,}; encode it again"
         )
@@ -137,7 +143,7 @@ def _shard(about: Path, vocabulary: int) -> Shard:
     ascend = all(bool((np.diff(bounds[start : start + _AT_ONCE + 1]) > 0).all()) for start in starts)
     if not ascend or bounds[0] != 0 or bounds[-1] != len(ids):
         raise BadInput(f"{place}.bounds.npy: does not divide the {len(ids):,} ids into documents; encode it again")
-    return Shard(str(place), ids, bounds)
+    return Shard(str(place), ids, bounds, end)
 
 
 def _array(place: Path, ending: str, kinds: Sequence[str]) -> NDArray[Any]:
