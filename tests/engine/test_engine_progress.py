@@ -1,6 +1,7 @@
 """Progress: on standard error, a line now and then where there is no terminal, nothing when quiet."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -8,6 +9,7 @@ import time
 import pytest
 
 from openeurollm.engine import Reporter
+from openeurollm.engine.progress import left
 
 
 def test_a_line_every_ten_seconds_where_there_is_no_terminal(capsys):
@@ -18,7 +20,26 @@ def test_a_line_every_ten_seconds_where_there_is_no_terminal(capsys):
         task.advance("3 pages")
         task.advance()
         nothing.update(0)
-    assert capsys.readouterr() == ("", "  read and clean: 50 % 3 pages\n  nothing: 100 %\n")
+    out, told = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"  read and clean: 50 % 3 pages, 2\d s left\n  nothing: 100 %\n", told)
+
+
+@pytest.mark.parametrize(
+    ("done", "seconds", "said"),
+    [
+        (50, 4, ""),
+        (20, 60, ""),
+        (100, 60, ""),
+        (60, 30, "30 s left"),
+        (60, 90, "1 min left"),
+        (60, 5400, "1 h 30 min left"),
+        (21, 3600, "3 d 7 h left"),
+        (99, 3600, "46 s left"),
+    ],
+)
+def test_the_time_left_follows_from_what_was_done_here(done, seconds, said):
+    assert left(100, done, 20, seconds) == said
 
 
 def test_nothing_is_said_when_quiet(capsys):

@@ -23,8 +23,9 @@ class Training:
     """A training in numbers.
 
     `steps` are those of `Step`, with the loss, speed and shares as means over a stretch. `held_out` has `step`,
-    `tokens`, `seconds`, bits a byte by language as `languages`, and their `mean`. `events` has `step`, `tokens`, `event` and `reason`; `counted` how often each kind happened.
-    `tokens_per_s`, `matmul_share` and `peak_share` are medians.
+    `tokens`, `seconds`, bits a byte by language as `languages`, and their `mean`. `events` has `step`, `tokens`,
+    `event` and `reason`; `counted` is how often each kind happened. `tokens_per_s`, `matmul_share` and `peak_share` are
+    medians.
     """
 
     steps: list[Mapping[str, Any]]
