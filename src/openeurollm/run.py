@@ -106,6 +106,8 @@ STAGES = (
     ),
 )
 NAMES = tuple(stage.name for stage in STAGES)
+_TOKENS_EACH = 2_048
+"""Positions of a step that a process must have, where the parts of a step cannot be dealt out evenly."""
 _ROOMS_BELOW = ("languages", "recipe", "ledger", "engine")
 
 
@@ -201,7 +203,7 @@ def jobs(
         if stage.part == "training":
             number, processes = _shared(recipe, stage, number, where.gpus or 1)
             if nodes.get(title, number) != number:
-                raise BadInput(f"--nodes {title}={nodes[title]}: {number} at most can share its steps evenly")
+                raise BadInput(f"--nodes {title}={nodes[title]}: its steps are large enough for {number} at most")
         longest = walltime or where.walltime or str(where.facts["walltime"].value)
         found.append(Job(title, names, stage.part, where, number, longest, processes))
     stray = sorted(set(nodes) - {job.name for job in found} - {""})
@@ -211,11 +213,15 @@ def jobs(
 
 
 def _shared(recipe: Recipe, stage: Stage, nodes: int, devices: int) -> tuple[int, int]:
-    """The most nodes, and processes on each, that can share a training's steps evenly."""
+    """The most nodes, and processes on each, that a training's steps are large enough for."""
     tokens = recipe.tuning.batch_tokens if stage.name == "tuning" else batch_tokens(recipe.model)
     pieces = parts(tokens, recipe.model.context)
-    processes = next(number for number in range(devices, 0, -1) if pieces % number == 0)
-    return next(number for number in range(nodes, 0, -1) if pieces % (number * processes) == 0), processes
+
+    def enough(processes: int) -> bool:
+        return pieces % processes == 0 or tokens >= _TOKENS_EACH * processes
+
+    processes = next(number for number in range(devices, 0, -1) if enough(number))
+    return next(number for number in range(nodes, 0, -1) if enough(number * processes)), processes
 
 
 def _asked(

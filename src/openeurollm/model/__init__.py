@@ -29,7 +29,8 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
     proof = prove(recipe, "model", {"text in the mixture": sizes})
     proof["exceptions"] |= falls(recipe, run, share)
     told = pretraining.pretrain(plan, run, engine, world, run.folder("model"), run.work("model"))
-    counts = {tag: {"encoded": number} for tag, number in plan.documents.items()}
+    documents = {tag: text.documents for tag, text in plan.texts.items()}
+    counts = {tag: {"encoded": number} for tag, number in documents.items()}
     return counts, {
         "shape": plan.shape.asdict(),
         "parameters": plan.shape.parameters,

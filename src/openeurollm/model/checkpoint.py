@@ -55,7 +55,7 @@ class Checkpoints:
     def save(self, decoder: Decoder, optimizers: Optimizers, position: Position, keep: bool) -> None:
         """Begin to write a checkpoint, once the one before is written; what may change is copied before it returns."""
         self.wait()
-        place = _folder(self._kept if keep else self._work, position["step"])
+        place = folder_of(self._kept if keep else self._work, position["step"])
         partial = place.with_name(f".{place.name}.part")
         alone = self._world.mesh is None
         if alone and not self._world.first:
@@ -96,7 +96,7 @@ class Checkpoints:
 
     def restore(self, step: int, decoder: Decoder, optimizers: Optimizers) -> None:
         """Load the checkpoint of a step into decoder and optimisers. Raises `BadInput` where it does not fit them."""
-        place = next((folder for root in (self._work, self._kept) if (folder := _folder(root, step)).is_dir()), None)
+        place = next((folder for root in (self._work, self._kept) if (folder := folder_of(root, step)).is_dir()), None)
         if place is None:
             raise Failure(f"processes do not see the same checkpoints in {self._work}")
         restore(place, decoder, optimizers, self._world)
@@ -193,7 +193,8 @@ def _checked(place: Path) -> Position:
     return told
 
 
-def _folder(root: Path, step: int) -> Path:
+def folder_of(root: Path, step: int) -> Path:
+    """Where the checkpoint of a step lies in a folder of them."""
     return root / f"step-{step:08d}"
 
 

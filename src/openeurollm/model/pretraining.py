@@ -1,18 +1,22 @@
 """Pretraining: what corpus, tokenizer and recipe of a run make of a decoder."""
 
 import json
-from collections.abc import Mapping
+import os
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from openeurollm.engine import Engine
 from openeurollm.errors import BadInput
-from openeurollm.ledger import RunFolder
-from openeurollm.model import data, held_out, memory, mixture, numerics, trainer
+from openeurollm.ledger import RunFolder, remove
+from openeurollm.model import data, distributed, held_out, memory, mixture, numerics, trainer
+from openeurollm.model.checkpoint import folder_of, restore, steps_in
 from openeurollm.model.decoder import Decoder
 from openeurollm.model.distributed import World
 from openeurollm.model.export import export, fits, load, shape_of
@@ -22,6 +26,7 @@ from openeurollm.model.schedule import Schedule
 from openeurollm.model.shape import Shape, Text, choose, law_of
 from openeurollm.recipe import Model, Recipe, batch_tokens, parts
 
+KEPT = "checkpoints"
 _MEASURED = 0.02
 """Share of the training's products that measuring held-out text may take."""
 _LEAST_HELD_OUT, _MOST_HELD_OUT = 1_000, 50_000
@@ -30,22 +35,19 @@ _LEAST_HELD_OUT, _MOST_HELD_OUT = 1_000, 50_000
 
 @dataclass(frozen=True)
 class Plan:
-    """A training that is ready to begin: the decoder's shape, the rows in their order, and how long.
-
-    `epochs` is how often a language's text comes, `sizes` the bytes that each id stands for, `documents` how many a
-    language has.
+    """A training that is ready to begin: the decoder's shape and what to expect of it, each language's text, the rows
+    of it in their order by phases of the mixture, and how long.
     """
 
     recipe: Recipe
     shape: Shape
     predicted: Estimate
+    tokenizer: Tokenizer
+    texts: Mapping[str, data.Text]
+    text_bytes: Mapping[str, int]
+    phases: Sequence[mixture.Phase]
     rows: data.Rows
     schedule: Schedule
-    text_bytes: Mapping[str, int]
-    epochs: Mapping[str, float]
-    tokenizer: Tokenizer
-    sizes: NDArray[Any]
-    documents: Mapping[str, int]
 
     @property
     def flop(self) -> float:
@@ -56,6 +58,22 @@ class Plan:
     def parts(self) -> int:
         """Parts of a step, between which processes can share it."""
         return parts(self.schedule.rows * self.shape.context, self.shape.context)
+
+    @property
+    def epochs(self) -> dict[str, float]:
+        """How often each language's text comes."""
+        return {tag: self.rows.trained[tag] / self.texts[tag].tokens for tag in self.rows.trained}
+
+    def decayed(self, step: int, steps: int) -> "Plan":
+        """The same up to a step behind its ramp, after which the rates fall over so many steps, on the mixture for
+        annealing where the recipe has one.
+        """
+        schedule = self.schedule.decayed(step, steps)
+        place, recipe = schedule.span(step)[0], self.recipe
+        rows = {tag: self.texts[tag].rows for tag in self.texts}
+        number, annealing = schedule.total - place, recipe.mixture
+        phases = mixture.decayed(self.phases, place, number, annealing, self.text_bytes, rows, recipe.seed)
+        return replace(self, phases=phases, rows=data.Rows(self.texts, phases, recipe.seed), schedule=schedule)
 
 
 def plan(recipe: Recipe, run: RunFolder) -> Plan:
@@ -78,35 +96,17 @@ def plan(recipe: Recipe, run: RunFolder) -> Plan:
     text = Text(available, recipe.mixture.max_epochs, sum(text_bytes.values()) / available)
     chosen = choose(model, vocabulary, text, law_of(model), start)
     rows_a_step = max(1, batch_tokens(model) // model.context)
-    rows_an_epoch = {tag: text.rows for tag, text in texts.items()}
     wanted = max(1, round(chosen.tokens / model.context / rows_a_step)) * rows_a_step
-    phases = mixture.phases(recipe.mixture, model.decay, wanted, text_bytes, rows_an_epoch)
+    phases = mixture.phases(recipe.mixture, model.decay, wanted, text_bytes, {tag: texts[tag].rows for tag in texts})
     rows = data.Rows(texts, phases, recipe.seed)
-    if rows.total < rows_a_step:
-        raise BadInput(
-            f"[model] batch_tokens = {batch_tokens(model):,} is more than all text that may be trained on, "
-            f"{rows.total * model.context:,} positions; lower it, or add text"
-        )
-    return Plan(
-        recipe,
-        chosen.shape,
-        chosen.predicted,
-        rows,
-        Schedule.of(rows.total, rows_a_step, model.warmup, model.decay, model.ramp),
-        text_bytes,
-        {tag: rows.trained[tag] / texts[tag].tokens for tag in rows.trained},
-        tokenizer,
-        data.bytes_of_tokens(tokenizer),
-        {tag: text.documents for tag, text in texts.items()},
-    )
+    schedule = Schedule.of(rows.total, rows_a_step, model.warmup, model.decay, model.ramp)
+    return Plan(recipe, chosen.shape, chosen.predicted, tokenizer, texts, text_bytes, phases, rows, schedule)
 
 
-def pretrain(
-    found: Plan, run: RunFolder, engine: Engine, world: World, out: Path, work: Path, until: Schedule | None = None
-) -> dict[str, Any]:
+def pretrain(found: Plan, run: RunFolder, engine: Engine, world: World, out: Path, work: Path) -> dict[str, Any]:
     """Train as planned; write `out/metrics.jsonl`, `out/base/` as a Hugging Face folder, and the checkpoints to keep.
 
-    Returns what the record says of the training. With `until` the training ends by that schedule instead of the plan's.
+    Returns what the record says of the training.
     """
     model, shape = found.recipe.model, found.shape
     trainer.prepare(engine.workers)
@@ -114,30 +114,91 @@ def pretrain(
     world = world.lay_out(model.sharding, found.parts, memory.state_bytes(shape))
     decoder = begin(found)
     chosen = agreed(model, decoder, found.flop, world)
-    here = memory.micro(shape, world, model.recompute, chosen.dtype.itemsize)
-    schedule = until or found.schedule
-    reporter.say(f"  {words(found, schedule, chosen, world)}")
+    micro = memory.micro(shape, world, model.recompute, chosen.dtype.itemsize)
+    sizes = data.bytes_of_tokens(found.tokenizer)
+    reporter.say(f"  {words(found, chosen, world)}")
     training = trainer.Training(
         title="train the base model",
         take=found.rows.take,
-        schedule=schedule,
+        schedule=found.schedule,
         rates=model,
         factor=1.0,
         checkpoint_steps=model.checkpoint_steps,
         keep_steps=model.keep_steps,
-        bytes_of_tokens=found.sizes,
+        bytes_of_tokens=sizes,
         numerics=chosen,
-        micro=here,
+        micro=micro,
         fingerprint=found.rows.fingerprint(),
-        held_out=_held_out(found, run, here),
+        held_out=_held_out(found, run, micro, sizes),
         held_out_times=model.held_out_times,
     )
-    told = trainer.train(decoder, training, work, out / "checkpoints", out / "metrics.jsonl", reporter, world)
+    told = trainer.train(decoder, training, work, out / KEPT, out / "metrics.jsonl", reporter, world)
     whole = world.gathered(decoder)
     if world.first:
         export(whole, out / "base", run.folder("tokenizer"), end=0)
     world.wait()
     return told
+
+
+def decay(recipe: Recipe, run: RunFolder, engine: Engine, step: int, steps: int | None, out: Path) -> dict[str, Any]:
+    """Go off from a checkpoint that was kept on the plateau of a run's training, let the rates fall over `steps` steps,
+    and write what `pretrain` does into `out`; returns what is told of the training, and how many steps it has.
+
+    Without `steps` the rates fall over the recipe's share of all. Raises `BadInput` for a checkpoint that there is not,
+    or that is not on the plateau.
+    """
+    with run.locked(), distributed.start() as world:
+        found = plan(recipe, run)
+        checkpoint = checkpoint_of(run, step)
+        schedule = found.schedule
+        if step > schedule.steps - schedule.decay or step < schedule.warmup or schedule.span(step)[1] < schedule.rows:
+            raise BadInput(f"step {step:,} is not on the plateau, where the rates are full and the steps whole")
+        share = recipe.model.decay
+        number = steps or max(1, round(step * share / (1 - share) if share < 1 else step))
+        go_off(checkpoint, out, world)
+        model = recipe.model.model_copy(update={"keep_steps": None})
+        falling = replace(found, recipe=recipe.model_copy(update={"model": model})).decayed(step, number)
+        told = pretrain(falling, run, engine, world, out, out / ".work")
+        if world.first:
+            remove(out / ".work")
+            remove(out / KEPT)
+        return {"step": step, "steps": falling.schedule.steps, **told}
+
+
+def go_off(checkpoint: Path, out: Path, world: World) -> None:
+    """Let a training in `out` begin from a checkpoint, if it has not begun; its files are linked, not copied."""
+    begun = out / KEPT
+    if world.first and not begun.exists():
+        partial = out / f".{KEPT}.part"
+        remove(partial)
+        shutil.copytree(checkpoint, partial / checkpoint.name, copy_function=_linked)
+        partial.rename(begun)
+    world.wait()
+
+
+def _linked(source: str, place: str) -> None:
+    try:
+        os.link(source, place)
+    except OSError:  # another file system
+        shutil.copyfile(source, place)
+
+
+def checkpoint_of(run: RunFolder, step: int) -> Path:
+    """The folder of a checkpoint of the base model, kept or of a training under way; `BadInput` where it is not."""
+    roots = (run.folder("model") / KEPT, run.work("model") / KEPT)
+    found = [folder for root in roots if (folder := folder_of(root, step)).is_dir()]
+    if not found:
+        there = sorted({each for root in roots for each in steps_in(root)})
+        others = f"there are {', '.join(map(str, there[-20:]))}" if there else "none is kept: set [model] keep_steps"
+        raise BadInput(f"{run.path}: no checkpoint at step {step:,}; {others}")
+    return found[0]
+
+
+def export_checkpoint(recipe: Recipe, run: RunFolder, step: int, out: Path) -> None:
+    """Write the base model as it was at a checkpoint into `out`, as a Hugging Face folder."""
+    decoder = Decoder(plan(recipe, run).shape, recipe.seed)
+    restore(checkpoint_of(run, step), decoder, [], World())
+    export(decoder, out, run.folder("tokenizer"), end=0)
 
 
 def begin(found: Plan) -> Decoder:
@@ -155,13 +216,13 @@ def agreed(model: Model, decoder: Decoder, flop: float, world: World) -> Numeric
     return Numerics.of(json.loads(world.words(json.dumps(chosen))))
 
 
-def words(found: Plan, schedule: Schedule, chosen: Numerics, world: World) -> str:
+def words(found: Plan, chosen: Numerics, world: World) -> str:
     """What is about to be trained, in a line."""
     minutes = found.flop / (0.5 * chosen.matmul_flop_per_s * world.size) / 60
     return (
         f"{found.shape.parameters:,} parameters ({found.shape.layers} layers of {found.shape.width}), "
-        f"{schedule.steps:,} steps of {schedule.rows * found.shape.context:,} tokens, {found.flop:.2g} FLOP: about "
-        f"{max(1, round(minutes))} minutes here at half the matmul speed, and "
+        f"{found.schedule.steps:,} steps of {found.schedule.rows * found.shape.context:,} tokens, {found.flop:.2g} "
+        f"FLOP: about {max(1, round(minutes))} minutes here at half the matmul speed, and "
         f"{found.predicted.value:.2f} bits a byte ({found.predicted.low:.2f}–{found.predicted.high:.2f}); "
         f"{chosen.words}"
     )
@@ -183,12 +244,12 @@ def _stretched(shape: Shape, model: Model) -> Shape:
     return replace(shape, context=model.context)
 
 
-def _held_out(found: Plan, run: RunFolder, micro: int) -> held_out.HeldOut:
+def _held_out(found: Plan, run: RunFolder, micro: int, sizes: NDArray[np.int64]) -> held_out.HeldOut:
     """As much held-out text as costs little beside the training: a position measured is a third of one trained on."""
     times, tags = max(1, found.recipe.model.held_out_times), tuple(found.text_bytes)
     positions = 3 * _MEASURED * found.schedule.total * found.shape.context / (times + 1) / len(tags)
     trained = sum(found.rows.trained.values())
-    a_token = sum(found.text_bytes[tag] * found.epochs.get(tag, 0.0) for tag in tags) / max(1, trained)
+    a_token = sum(found.text_bytes[tag] * often for tag, often in found.epochs.items()) / max(1, trained)
     size = min(_MOST_HELD_OUT, max(_LEAST_HELD_OUT, int(positions * a_token)))
     texts = held_out.read(run.folder("corpus"), tags, found.tokenizer, 0, size)
-    return held_out.HeldOut(texts, found.shape.context, micro, found.sizes)
+    return held_out.HeldOut(texts, found.shape.context, micro, sizes)

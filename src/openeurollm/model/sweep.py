@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from openeurollm.errors import BadInput
 from openeurollm.ledger import RunFolder, digest_of, now, remove, write_text
 from openeurollm.ledger.results import checked
 from openeurollm.model import distributed, frontier, held_out, pretraining
+from openeurollm.model.data import bytes_of_tokens
 from openeurollm.model.distributed import World
 from openeurollm.model.export import load
 from openeurollm.model.law import Law, Point, fit, useful
@@ -152,25 +152,21 @@ def _train(
     out, before = (work / f"{name}-{number}" for number in (length, length - 1))
     steps = round(series.steps * LENGTHS[length])
     plateau = before / "checkpoints" / f"step-{steps // 4:08d}"
-    if plateau.is_dir() and not (out / "checkpoints").exists():
-        remove(out)
-        shutil.copytree(plateau, out / ".checkpoints" / plateau.name)
-        (out / ".checkpoints").rename(out / "checkpoints")
-    out.mkdir(parents=True, exist_ok=True)
-    schedule = plan.schedule.decayed(steps // 2, steps - steps // 2)
-    told = pretraining.pretrain(plan, run, engine, world, out, out / "work", schedule)
+    if plateau.is_dir():
+        pretraining.go_off(plateau, out, world)
+    plan = plan.decayed(steps // 2, steps - steps // 2)
+    told = pretraining.pretrain(plan, run, engine, world, out, out / "work")
     found = _measure(plan, run, out / "base", world)
     remove(before)
-    share = schedule.total / plan.schedule.total
-    text = sum(epochs * plan.text_bytes[tag] for tag, epochs in plan.epochs.items()) * share
+    text = sum(epochs * plan.text_bytes[tag] for tag, epochs in plan.epochs.items())
     return {
         "shape": plan.shape.asdict(),
         "batch_tokens": series.batch,
-        "steps": schedule.steps,
+        "steps": plan.schedule.steps,
         "tokens": told["tokens"],
         "size": plan.shape.matrix_parameters,
         "text": round(text),
-        "flop": schedule.total * plan.shape.context * plan.shape.flop_per_token,
+        "flop": plan.flop,
         "loss": round(fmean(found.values()), 5),
         "held_out": found,
         "seed": recipe.seed,
@@ -183,7 +179,7 @@ def _measure(plan: pretraining.Plan, run: RunFolder, model: Path, world: World) 
     """Bits a byte by language, on the same text for every point."""
     tags = tuple(plan.text_bytes)
     texts = held_out.read(run.folder("corpus"), tags, plan.tokenizer, 0, _HELD_OUT_BYTES)
-    measured = held_out.HeldOut(texts, plan.shape.context, _MICRO, plan.sizes)
+    measured = held_out.HeldOut(texts, plan.shape.context, _MICRO, bytes_of_tokens(plan.tokenizer))
     return measured.measure(load(model).to(device()).eval(), world)
 
 
