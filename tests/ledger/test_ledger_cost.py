@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from openeurollm.ledger import Meter, cores, host, write_text
+from openeurollm.ledger import Meter, cores, host, read_json, spent, write_text
 
 KILLED = (
     "import os, signal, sys; from pathlib import Path; from openeurollm.ledger import Meter\n"
@@ -50,6 +50,28 @@ def test_an_attempt_that_was_killed_is_counted(tmp_path):
     with Meter(tmp_path / "cost.json") as meter:
         pass
     assert meter.cost["attempts"] == 2
+
+
+def test_energy_is_noted_while_the_work_goes_on(tmp_path):
+    pytest.importorskip("codecarbon", reason="the package codecarbon is not installed")
+    notes = tmp_path / "cost.json"
+    assert spent(notes) is None
+    with Meter(notes) as meter:
+        until = time.monotonic() + 60
+        while spent(notes) is None and time.monotonic() < until:
+            _work(0.5)
+        so_far = spent(notes)
+        assert so_far is not None
+        assert read_json(notes)["energy"]["method"].startswith("CodeCarbon")
+    assert spent(notes) == meter.cost["energy"]["kwh"] >= so_far > 0
+
+
+@pytest.mark.parametrize(
+    "notes", ["", "{", "[1]", '{"energy": 7}', '{"energy": {"kwh": "1"}}', '{"energy": {"kwh": 0}}']
+)
+def test_energy_that_is_not_noted_is_unknown(tmp_path, notes):
+    write_text(tmp_path / "cost.json", notes)
+    assert spent(tmp_path / "cost.json") is None
 
 
 @pytest.mark.parametrize("notes", ["", "{", "[1]"])

@@ -1,6 +1,6 @@
 """Records, digests, costs and the run folder."""
 
-from openeurollm.ledger.cost import Meter, cores, host, with_others
+from openeurollm.ledger.cost import Meter, cores, host, spent, with_others
 from openeurollm.ledger.files import (
     Digests,
     digest,
@@ -45,6 +45,7 @@ __all__ = [
     "read_json",
     "remove",
     "remove_partial",
+    "spent",
     "sums",
     "whole",
     "with_others",

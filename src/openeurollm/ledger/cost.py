@@ -74,6 +74,7 @@ class _Energy:
 
     def __init__(self) -> None:
         self._kwh, self._method = 0.0, "not measured: the package codecarbon is not installed"
+        self._factor = 1.0
         self._tracker: Any = None
         try:
             from codecarbon import OfflineEmissionsTracker
@@ -92,19 +93,27 @@ class _Energy:
         logging.disable(logging.NOTSET)
 
     def read(self, final: bool) -> tuple[float, str, float]:
-        """Energy in kWh, the method, and the factor by which it may be wrong either way."""
+        """Energy in kWh so far, the method, and the factor by which it may be wrong either way."""
         if self._tracker is None:
-            return self._kwh, self._method, 1.0
+            return self._kwh, self._method, self._factor
         if final:
             self._tracker.stop()
-            data = self._tracker.final_emissions_data
-            self._kwh = float(data.energy_consumed)
-            self._tracker, modes = None, [getattr(part, "_mode", "") for part in self._tracker._hardware]
-            counted = any(mode in ("intel_rapl", "intel_power_gadget") for mode in modes)
-            how = "hardware counters" if counted else "CPU load times the processor's rated power, and memory"
-            self._method = f"CodeCarbon, this process and its children: {how}; of the last attempt's whole time"
-            return self._kwh, self._method, 1.15 if counted else 3.0
-        return self._kwh, self._method, 3.0
+        self._kwh = float(self._tracker._total_energy.kWh)
+        modes = [getattr(part, "_mode", "") for part in self._tracker._hardware]
+        counted = any(mode in ("intel_rapl", "intel_power_gadget") for mode in modes)
+        how = "hardware counters" if counted else "CPU load times the processor's rated power, and memory"
+        self._method = f"CodeCarbon, this process and its children: {how}"
+        self._factor = 1.15 if counted else 3.0
+        if final:
+            self._tracker = None
+        return self._kwh, self._method, self._factor
+
+
+def spent(notes: Path) -> float | None:
+    """Energy in kWh that a `Meter` at work has noted so far, killed attempts included; None where it measures none."""
+    energy = _read(notes).get("energy")
+    kwh = energy.get("kwh") if isinstance(energy, dict) else None
+    return float(kwh) if isinstance(kwh, int | float) and kwh > 0 else None
 
 
 def with_others(cost: dict[str, Any], folder: Path) -> dict[str, Any]:
