@@ -1,37 +1,42 @@
 """Cross-entropy of the next token, without the logits of all positions in memory at once.
 
-Shapes in comments: N positions, D width, V vocabulary, C positions of a chunk.
+Shapes in names: N positions, D width, V vocabulary, C positions of a chunk.
 """
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
 
-_CPU_POSITIONS = 512
-"""Positions of a chunk on a processor. With 16,384 logits each: 64 and 1,024 take a fifth more time than 256 to 512."""
-_GPU_LOGITS = 1 << 28
-"""Logits of a chunk on an accelerator: one gibibyte of float32."""
+_CPU_POSITIONS = 384
+"""Positions of a chunk on a processor: with 64 or 1,024, products with 16,384 logits each take a fifth more time."""
+_CPU_PADDING = 16
+"""Columns without a logit behind each row: rows that lie a multiple of 4,096 bytes apart share places in the cache."""
+_GPU_LOGITS = 1 << 29
+"""Logits of a chunk on an accelerator: two gibibytes of float32."""
+_SURE = 1e-30
+"""The logarithm of a probability above this is right to the rounding of float32."""
 
 
 def cross_entropy(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
     """Sum in nats over the targets that are not negative, of logits `hidden_ND @ head_VD.T`; scalar.
 
-    Where a gradient will be needed it is computed here, chunk by chunk along with the loss (Wijmans et al. 2024, "Cut
-    Your Losses in Large-Vocabulary Language Models", take the idea further), so it can be asked for only once. Under
-    autocast products are taken in its type; sums are in float32 always.
+    Where gradients will be needed they are computed here, chunk by chunk along with the loss, so they can be asked for
+    only once. Under autocast the factors of products are rounded to its type; sums are in float32 always.
     """
     loss: Tensor = _CrossEntropy.apply(hidden_ND, head_VD, targets_N)  # type: ignore[no-untyped-call]
     return loss
 
 
+@torch.no_grad()
 def nats(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
-    """The loss at each position, 0 where the target is negative; shape (N), without gradient."""
-    with torch.no_grad():
-        losses = hidden_ND.new_zeros(len(hidden_ND), dtype=torch.float32)
-        for rows, chunk, head, targets in _chunks(hidden_ND, head_VD, targets_N):
-            losses[rows] = _losses(_product(chunk, head.T), targets)[0]
-        return losses
+    """The loss at each position, 0 where the target is negative; shape (N), float32, without gradient."""
+    rows_M = (targets_N >= 0).nonzero().squeeze(1)
+    losses_M, _ = _chunked(hidden_ND[rows_M], head_VD, targets_N[rows_M], learnt=False)
+    return torch.zeros(len(hidden_ND), device=hidden_ND.device).index_copy_(0, rows_M, losses_M)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -40,55 +45,92 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tensor:
         """The summed loss."""
-        total = torch.zeros((), device=hidden_ND.device)
-        wanted = any(ctx.needs_input_grad)
-        if wanted:
-            to_hidden = torch.zeros_like(hidden_ND)
-            to_head = torch.zeros_like(head_VD, dtype=torch.float32)
-        for rows, chunk, head, targets in _chunks(hidden_ND, head_VD, targets_N):
-            losses, slopes = _losses(_product(chunk, head.T), targets)
-            total += losses.sum()
-            if wanted:
-                slopes = slopes.to(chunk.dtype)
-                to_hidden[rows] = (slopes @ head).to(to_hidden.dtype)
-                if chunk.dtype == torch.float32:
-                    to_head.addmm_(slopes.T, chunk)
-                else:
-                    to_head += _product(slopes.T, chunk)
-        ctx.gradients = (to_hidden, to_head.to(head_VD.dtype)) if wanted else None
-        return total
+        rows_M = (targets_N >= 0).nonzero().squeeze(1)
+        learnt = any(ctx.needs_input_grad)
+        losses_M, gradients = _chunked(hidden_ND[rows_M], head_VD, targets_N[rows_M], learnt)
+        if gradients is not None:
+            to_hidden = torch.zeros_like(hidden_ND).index_copy_(0, rows_M, gradients[0].to(hidden_ND.dtype))
+            ctx.gradients = to_hidden, gradients[1].to(head_VD.dtype)
+        return losses_M.sum()
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None]:
-        """Gradients of the hidden states and of the head."""
+        """Gradients by the hidden states and by the head, in place of what the forward kept."""
         to_hidden, to_head = ctx.gradients
         ctx.gradients = None
         return to_hidden.mul_(slope), to_head.mul_(slope), None
 
 
-def _chunks(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Any:
-    """Chunks of positions that have a target: (which, hidden states, head, targets), in the type of the products."""
+def _chunked(
+    hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor, learnt: bool
+) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+    """The losses, and where they are `learnt` their gradients by the hidden states and, in float32, by the head."""
+    positions, vocabulary = len(hidden_ND), len(head_VD)
+    cpu = hidden_ND.device.type == "cpu"
+    most = _CPU_POSITIONS if cpu else max(1, _GPU_LOGITS // vocabulary)
+    with _factors(hidden_ND, head_VD) as (hidden_ND, head_VD):
+        losses_N = torch.empty(positions, device=hidden_ND.device)
+        to_hidden_ND = torch.empty_like(hidden_ND) if learnt else hidden_ND
+        to_head_VD = torch.zeros_like(head_VD, dtype=torch.float32) if learnt else head_VD
+        room = torch.empty(min(most, positions), vocabulary + cpu * _CPU_PADDING, device=hidden_ND.device)
+        for start in range(0, positions, most):
+            here = slice(start, start + most)
+            chunk_CD, at_C1 = hidden_ND[here], targets_N[here, None]
+            slopes_CV, losses_N[here] = _softmax(chunk_CD, head_VD, at_C1, room[: len(chunk_CD)])
+            if learnt:
+                slopes_CV.scatter_add_(1, at_C1, slopes_CV.new_full(at_C1.shape, -1.0))
+                slopes_CV = slopes_CV.to(chunk_CD.dtype)
+                torch.mm(slopes_CV, head_VD, out=to_hidden_ND[here])
+                _add_product(to_head_VD, slopes_CV.T, chunk_CD)
+    return losses_N, (to_hidden_ND, to_head_VD) if learnt else None
+
+
+@contextmanager
+def _factors(hidden_ND: Tensor, head_VD: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both as factors of products: in autocast's type on an accelerator; on a processor, whose products can round
+    float32 by themselves and sum in it, unchanged.
+    """
     kind = hidden_ND.device.type
-    if torch.is_autocast_enabled(kind):
-        hidden_ND, head_VD = (x.to(torch.get_autocast_dtype(kind)) for x in (hidden_ND, head_VD))
-    size = _CPU_POSITIONS if kind == "cpu" else max(1, _GPU_LOGITS // len(head_VD))
-    rows_N = (targets_N >= 0).nonzero().squeeze(1)
-    for rows_C in torch.split(rows_N, size):
-        yield rows_C, hidden_ND[rows_C], head_VD, targets_N[rows_C]
+    if not torch.is_autocast_enabled(kind):
+        yield hidden_ND, head_VD
+        return
+    before = torch.get_float32_matmul_precision()
+    with torch.autocast(kind, enabled=False):
+        if kind != "cpu":
+            dtype = torch.get_autocast_dtype(kind)
+            yield hidden_ND.to(dtype), head_VD.to(dtype)
+            return
+        torch.set_float32_matmul_precision("medium")
+        try:
+            yield hidden_ND.float(), head_VD.float()
+        finally:
+            torch.set_float32_matmul_precision(before)
 
 
-def _product(one: Tensor, other: Tensor) -> Tensor:
-    """A product in float32, also of tensors of a shorter type."""
-    if one.is_cuda and one.dtype != torch.float32:
-        return torch.mm(one, other, out_dtype=torch.float32)
-    return (one @ other).float()
+def _softmax(chunk_CD: Tensor, head_VD: Tensor, at_C1: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities, which lie in `room` (C, V or more), and losses at the targets `at_C1`."""
+    likely_CV = room[:, : len(head_VD)]
+    room[:, len(head_VD) :] = -math.inf
+    _product(chunk_CD, head_VD.T, likely_CV)
+    torch.softmax(room, 1, out=room)
+    wanted_C1 = likely_CV.gather(1, at_C1)
+    losses_C1 = -wanted_C1.log()
+    unsure_C = (wanted_C1 < _SURE).squeeze(1)
+    if unsure_C.any():
+        logits = _product(chunk_CD[unsure_C], head_VD.T)
+        losses_C1[unsure_C] = logits.logsumexp(1, keepdim=True) - logits.gather(1, at_C1[unsure_C])
+    return likely_CV, losses_C1.squeeze(1)
 
 
-def _losses(logits_CV: Tensor, targets_C: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss at each position, and its slope by each logit, which is written over the logits."""
-    at = targets_C[:, None]
-    wanted = logits_CV.gather(1, at)
-    highest = logits_CV.amax(1, keepdim=True)
-    spread = logits_CV.sub_(highest).exp_().sum(1, keepdim=True)
-    losses = (spread.log() + highest - wanted).squeeze(1)
-    return losses, logits_CV.div_(spread).scatter_add_(1, at, -torch.ones_like(wanted))
+def _product(one: Tensor, other: Tensor, out: Tensor | None = None) -> Tensor:
+    """The product in float32."""
+    if one.dtype == torch.float32:
+        return torch.mm(one, other, out=out)
+    return torch.mm(one, other, torch.float32, out=out)
+
+
+def _add_product(to: Tensor, one: Tensor, other: Tensor) -> None:
+    if one.dtype == torch.float32:
+        to.addmm_(one, other)
+    else:
+        to += torch.mm(one, other, torch.float32)
