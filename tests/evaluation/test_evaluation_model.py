@@ -102,6 +102,14 @@ def test_a_model_knows_its_corpus_better_than_noise(model, tiny):
     assert known.bits < unknown.bits
 
 
+def test_a_text_begins_behind_the_end_of_another_whatever_ends_an_answer(model, folder):
+    """Tuned models of the Qwen family name <|im_end|> as the token that ends."""
+    told = json.loads((folder / "tokenizer_config.json").read_text())
+    (folder / "tokenizer_config.json").write_text(json.dumps({**told, "eos_token": "<|im_end|>"}))
+    assert Model(folder).tokenizer.eos_token_id == 2
+    assert Model(folder).start == model.start == 0
+
+
 # Answers.
 
 

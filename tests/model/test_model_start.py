@@ -13,7 +13,9 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from openeurollm.errors import BadInput
+from openeurollm.evaluation import model as evaluation
 from openeurollm.model.export import export, fits, load, shape_of, vocabulary
+from openeurollm.serve import model as serve
 
 IDS = torch.randint(0, 300, (2, 48), generator=torch.Generator().manual_seed(1))
 YARN = {"rope_type": "yarn", "rope_theta": 1e6, "factor": 4.0, "original_max_position_embeddings": 64}
@@ -355,3 +357,25 @@ def test_a_folder_of_theirs_that_was_trained_on_is_written_and_read_by_both(fold
     back = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype=torch.float32).eval()
     torch.testing.assert_close(logits(load(tmp_path / "out"), IDS), logits(back, IDS), atol=1e-4, rtol=0)
     assert load(tmp_path / "out").shape.vocabulary == SHAPE.vocabulary
+
+
+CHAT = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' + m['content'] + '<|im_end|>\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
+
+
+def test_evaluation_and_server_take_what_was_trained_on(tmp_path):
+    """Tied, in bfloat16, in several files, with control tokens behind all others."""
+    theirs(tie_word_embeddings=True).to(torch.bfloat16).save_pretrained(tmp_path / "theirs")
+    tokenizer(tmp_path / "theirs", first=False, eos_token="<|im_end|>", pad_token="<|endoftext|>", chat_template=CHAT)
+    decoder, end = load(tmp_path / "theirs"), vocabulary(tmp_path / "theirs" / "tokenizer.json")["<|im_end|>"]
+    export(decoder, tmp_path / "ours", tmp_path / "theirs", end=end, dtype=torch.bfloat16, shard_bytes=20_000)
+    assert len(list((tmp_path / "ours").glob("model-*.safetensors"))) > 2
+    scored = [evaluation.Model(tmp_path / name).score(["Il-bnedmin kollha"])[0].bits for name in ("theirs", "ours")]
+    assert scored[0] == pytest.approx(scored[1], rel=1e-5)
+    assert evaluation.Model(tmp_path / "ours").start == 256
+    served, said = serve.load(tmp_path / "ours"), []
+    prompt = served.prompt([{"role": "user", "content": "Kif int?"}])
+    ended = served.answer(prompt, serve.Sampling(8, temperature=0.0), said.append, lambda: False)
+    assert ended.reason in ("stop", "length") and 0 < ended.tokens <= 8

@@ -11,6 +11,8 @@ import torch
 from openeurollm.errors import BadInput
 
 _BATCH_TOKENS = 4_096
+_END = "<|endoftext|>"
+"""What stands between documents in training, also where the token that a tuned model ends with is another."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,11 @@ class Model:
         self.model = model.eval()
         self.name = folder.resolve().name
         self.context = int(getattr(self.model.config, "max_position_embeddings", 2048))
-        self.start = self.tokenizer.eos_token_id if self.tokenizer.bos_token_id is None else self.tokenizer.bos_token_id
-        if self.start is None:
+        named = self.tokenizer.bos_token_id, self.tokenizer.get_vocab().get(_END), self.tokenizer.eos_token_id
+        start = next((token for token in named if token is not None), None)
+        if start is None:
             raise BadInput(f"{folder}: its tokenizer names neither a first nor an end-of-text token")
+        self.start = int(start)
 
     def score(self, texts: Sequence[str]) -> list[Scored]:
         """Bits that the model needs for each text, read from its beginning after an end-of-text token.
