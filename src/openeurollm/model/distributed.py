@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.distributed_c10d import PrefixStore, Store
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.rendezvous import rendezvous
 
 from openeurollm.engine import Engine, Reporter
@@ -99,6 +99,12 @@ class World:
         fully_shard(decoder, mesh=self.mesh, mp_policy=policy)
         for name in ("losses", "nats"):
             register_fsdp_forward_method(decoder, name)
+
+    def reshard(self, decoder: Decoder) -> None:
+        """Give back the weights of others, which stay after a forward without a gradient."""
+        for module in decoder.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
 
     def gathered(self, decoder: Decoder) -> Decoder:
         """The decoder with all its weights, on the processor, for the first process; another one's is of no use."""

@@ -335,6 +335,7 @@ class _Loop:
         self._decoder.eval()
         with self._window.paused(), self._numerics.autocast():
             found = self._training.held_out.measure(self._decoder, self._world)
+        self._world.reshard(self._decoder)
         self._decoder.train()
         self._held_out = {"first": self._held_out.get("first", found), "last": found}
         self._write({"step": step, "tokens": self._window.tokens, "held_out": found})
