@@ -103,7 +103,7 @@ class Text:
         ids = shard.ids[start - more : start + piece.length].astype(np.int64)
         if int(ids.max()) >= self._vocabulary:
             raise BadInput(f"{shard.name}.npy: has id {ids.max()}, beyond the {self._vocabulary:,} of the vocabulary")
-        return ids[more:], int(ids[0]) if more else 0
+        return ids[more:], int(ids[0]) if more else shard.end
 
 
 def read(folder: Path, tags: Sequence[str], context: int, vocabulary: int) -> dict[str, Text]:
@@ -131,11 +131,11 @@ def _shard(about: Path, vocabulary: int) -> Shard:
     ids, bounds = _array(place, ".npy", ("<u2", "<u4")), _array(place, ".bounds.npy", ("<i8",))
     try:
         told, encoded, end = (made["documents"], made["tokens"]), int(made["vocabulary"]), int(made["end"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise BadInput(f"{about}: does not say what the shard holds; encode it again") from None
-    if told != (len(bounds) - 1, len(ids)):
-        raise BadInput(f"{about}: says other numbers of documents and tokens than the shard has; encode it again")
-    if encoded > vocabulary or not 0 <= end < encoded:
+    if told != (len(bounds) - 1, len(ids)) or not 0 <= end < encoded:
+        raise BadInput(f"{about}: says other numbers than the shard has; encode it again")
+    if encoded > vocabulary:
         raise BadInput(
             f"{about}: encoded with {encoded:,} ids, where the tokenizer has {vocabulary:,}; encode it again"
         )
