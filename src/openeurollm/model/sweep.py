@@ -117,23 +117,33 @@ def grid(model: Model, vocabulary: int, text: Text, compute: float, points: int)
     """The series of a sweep of about so many points that takes about `compute` FLOP, the cheapest first.
 
     Sizes lie around the one that is expected to be best for the longest training; each of them spends the same. Raises
-    `BadInput` where that is too little.
+    `BadInput` where that is too little, or the text is.
     """
+    found = _grid(model, vocabulary, text, compute, points)
+    if found:
+        return found
+    for least in (compute * 1.2**number for number in range(1, 200)):
+        if _grid(model, vocabulary, text, least, points):
+            raise BadInput(
+                f"--compute {compute:.2g} does not pay for {points} points; {least:.3g} does, or fewer --points"
+            )
+    raise BadInput(f"the corpus has {text.tokens:,.0f} tokens, too few for a sweep; gather more text")
+
+
+def _grid(model: Model, vocabulary: int, text: Text, compute: float, points: int) -> list[Series]:
     sizes = max(2, round(points / len(LENGTHS)))
-    law = law_of(model)
     once = compute / sizes / (LENGTHS[0] + LENGTHS[1] - LENGTHS[0] / 2 + LENGTHS[2] - LENGTHS[1] / 2)
-    free = model.model_copy(update={"parameters": None, "tokens": None, "shape": None, "compute": once})
-    batch = batch_tokens(free.model_copy(update={"batch_tokens": None, "compute": once / 2}))
-    family = [standard(width, vocabulary, model) for width in WIDTHS]
+    dial = {"parameters": None, "tokens": None, "shape": None, "start": None, "compute": once}
+    batch = batch_tokens(model.model_copy(update={**dial, "batch_tokens": None, "compute": once / 2}))
 
     def steps(shape: Shape) -> int:
         return int(min(once / shape.flop_per_token, text.most) / batch) // _EIGHTHS * _EIGHTHS
 
+    family = [standard(width, vocabulary, model) for width in WIDTHS]
     paid = [shape for shape in family if steps(shape) >= _LEAST_STEPS]
     if len(paid) < sizes:
-        least = compute * _LEAST_STEPS / max(1, steps(family[sizes - 1]))
-        raise BadInput(f"--compute {compute:.2g} does not pay for {points} points; {least:.1g} does, or fewer --points")
-    best = choose(free.model_copy(update={"batch_tokens": batch}), vocabulary, text, law).shape
+        return []
+    best = choose(model.model_copy(update={**dial, "batch_tokens": batch}), vocabulary, text, law_of(model)).shape
     middle = min(range(len(paid)), key=lambda place: abs(paid[place].width - best.width))
     first = max(0, min(middle - sizes // 2, len(paid) - sizes))
     return [Series(shape, batch, steps(shape)) for shape in paid[first : first + sizes]]
