@@ -326,7 +326,7 @@ def _make_hostile(run: RunFolder) -> None:
     record["openeurollm"]["results"]["shape"] = {HOSTILE: HOSTILE}
     write_json(path, record)
     path = run.folder("model") / "metrics.jsonl"
-    lines = [{"step": 7, "event": kind, "reason": HOSTILE} for kind in ("skipped", HOSTILE)]
+    lines: list[dict[str, Any]] = [{"step": 7, "event": "skipped", "reason": HOSTILE}]
     lines.append({"step": 300, "tokens": 1_228_800, "held_out": {HOSTILE: 1.0, "mt": 2.0}})
     path.write_text(path.read_text("utf-8") + "".join(json.dumps(line) + "\n" for line in lines), "utf-8")
     path = run.folder("evaluation") / "results.json"

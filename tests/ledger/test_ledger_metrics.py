@@ -38,7 +38,8 @@ def test_three_kinds_of_lines_are_told_apart(tmp_path):
 
 
 def test_other_kinds_other_keys_and_empty_lines_are_passed_over(tmp_path):
-    path = written(tmp_path, {"step": 3, "heat": 40}, {}, "", {**STEP, "heat": [40]}, " ")
+    others = ({"step": 3, "heat": 40}, {**EVENT, "event": "cooled"}, {**EVENT, "event": ["skipped"]}, {}, "", " ")
+    path = written(tmp_path, *others, {**STEP, "heat": [40]})
     assert read_metrics(path) == Metrics([Step(**STEP)])
 
 
@@ -92,8 +93,8 @@ def test_a_training_that_ran_away_has_no_number(tmp_path, loss):
         {**HELD_OUT, "held_out": [1.0]},
         {**HELD_OUT, "held_out": {"mt": "much"}},
         {**HELD_OUT, "held_out": {str(number): 1.0 for number in range(1001)}},
-        {**EVENT, "event": ["skipped"]},
-        '{"step": 1, "event": "\\ud800"}',
+        {**EVENT, "reason": ["hot"]},
+        '{"step": 1, "event": "skipped", "reason": "\\ud800"}',
         '{"step": 1, "heat": "' + "x" * metrics.MAX_LINE + '"}',
     ],
 )

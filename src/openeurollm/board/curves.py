@@ -201,14 +201,8 @@ def loss(facts: Facts, model: str) -> Curves | None:
             for x, value in held_out
             if value is not None and value <= axes.high
         ],
-        events=[
-            Mark(each["event"], min(1.0, axes.across(each["tokens"])), 1.0, _event(each))
-            for each in found.events
-            if each["event"] in _WORDS
-        ],
-        kinds={
-            kind: f"{_WORDS[kind]}, {numbers.count(times)}×" for kind, times in found.counted.items() if kind in _WORDS
-        },
+        events=[Mark(each["event"], min(1.0, axes.across(each["tokens"])), 1.0, _event(each)) for each in found.events],
+        kinds={kind: f"{_WORDS[kind]}, {numbers.count(times)}×" for kind, times in found.counted.items()},
     )
 
 

@@ -10,7 +10,7 @@ from openeurollm.errors import BadInput, Failure, Stopped
 # isort: off
 from openeurollm.cli import run, work, languages, identify, corpus, thresholds, quality, rights, tokenizer  # noqa: F401
 from openeurollm.cli import model  # noqa: F401
-from openeurollm.cli import evaluate, release, trace, serve, plan, board, pack, transfer, sites  # noqa: F401
+from openeurollm.cli import evaluate, release, trace, serve, plan, board, metrics, pack, transfer, sites  # noqa: F401
 # isort: on
 
 

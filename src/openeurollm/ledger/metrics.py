@@ -7,7 +7,7 @@ Each line is a JSON object of one of three kinds, told apart by a key that the o
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field
 
@@ -58,7 +58,7 @@ class Event(Part):
     """What the trainer did about a step: `skipped` its update, or `rolled_back` to a checkpoint, and why."""
 
     step: Count
-    event: str
+    event: Literal["skipped", "rolled_back"]
     reason: str = ""
 
 
@@ -104,7 +104,7 @@ def _add(found: Metrics, value: dict[str, Any], name: str) -> None:
         _drop(found.held_out, measured.step)
         _drop(found.steps, measured.step + 1)
         found.held_out.append(measured)
-    elif "event" in value:
+    elif value.get("event") in get_args(Event.model_fields["event"].annotation):
         found.events.append(checked(Event, value, name))
     elif "loss" in value:
         step = checked(Step, value, name)
