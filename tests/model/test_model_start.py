@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,8 @@ from transformers import AutoModelForCausalLM
 from openeurollm.errors import BadInput
 from openeurollm.evaluation import model as evaluation
 from openeurollm.model.export import export, fits, load, shape_of, vocabulary
+from openeurollm.recipe import load as load_recipe
+from openeurollm.run import run
 from openeurollm.serve import model as serve
 
 IDS = torch.randint(0, 300, (2, 48), generator=torch.Generator().manual_seed(1))
@@ -75,7 +76,7 @@ def test_a_folder_of_an_older_version_is_read(folder):
 
 def test_changes_that_leave_the_weights_alone(folder):
     longer = {"context": 256, "rope_scaling": "linear", "rope_factor": 4.0, "original_context": 64}
-    changed = load(folder, replace(shape_of(folder), **longer))
+    changed = load(folder, **longer)
     assert (changed.shape.context, changed.shape.rope_factor) == (256, 4.0)
     _config(folder, rope_parameters={"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0})
     wanted = logits(AutoModelForCausalLM.from_pretrained(folder).eval(), IDS)
@@ -317,23 +318,23 @@ def words(folder):
 
 
 def test_a_model_fits_its_own_tokenizer_though_it_has_more_rows(folder, words, tmp_path):
-    fits(folder, tokenizer(tmp_path / "words"))
+    fits(folder, tokenizer(tmp_path / "words") / "tokenizer.json")
     assert shape_of(folder).vocabulary == 300 > len(vocabulary(folder / "tokenizer.json")) == 260
 
 
 def test_another_tokenizer_does_not_fit(folder, words, tmp_path):
     other = tokenizer(tmp_path / "words", first=False)
     with pytest.raises(BadInput, match=r"made with another tokenizer .* has the id .* set \[tokenizer\] path"):
-        fits(folder, other)
+        fits(folder, other / "tokenizer.json")
     more = tokenizer(tmp_path / "more", special=(*SPECIAL, "<|more|>"))
     with pytest.raises(BadInput, match="made with another tokenizer"):
-        fits(folder, more)
+        fits(folder, more / "tokenizer.json")
 
 
 def test_a_model_with_too_few_rows_does_not_fit(words, folder):
     _config(folder, vocab_size=200)
     with pytest.raises(BadInput, match="200 ids cannot read 260"):
-        fits(folder, folder)
+        fits(folder, folder / "tokenizer.json")
 
 
 VOCABULARIES = (
@@ -346,7 +347,7 @@ VOCABULARIES = (
 def test_what_is_no_tokenizer_is_refused(folder, words, text, tmp_path):
     (folder / "tokenizer.json").write_text(text)
     with pytest.raises(BadInput):
-        fits(folder, tokenizer(tmp_path / "words"))
+        fits(folder, tokenizer(tmp_path / "words") / "tokenizer.json")
 
 
 def test_a_folder_of_theirs_that_was_trained_on_is_written_and_read_by_both(folder, words, tmp_path):
@@ -379,3 +380,46 @@ def test_evaluation_and_server_take_what_was_trained_on(tmp_path):
     prompt = served.prompt([{"role": "user", "content": "Kif int?"}])
     ended = served.answer(prompt, serve.Sampling(8, temperature=0.0), said.append, lambda: False)
     assert ended.reason in ("stop", "length") and 0 < ended.tokens <= 8
+
+
+def test_the_recipe_that_goes_on_names_a_model_its_tokenizer_and_what_is_replayed():
+    recipe = load_recipe(Path(__file__).resolve().parents[2] / "recipes" / "continue.toml")
+    assert recipe.tokenizer.path == recipe.model.start / "tokenizer.json"
+    assert recipe.mixture.shares == {"mt": 0.4}
+
+
+@pytest.fixture(scope="module")
+def gone_on(tiny, tmp_path_factory):
+    """The tiny run, gone on for one language from its own base model, with its own tokenizer."""
+    place = tiny.copy(tmp_path_factory.mktemp("on"))
+    base = tiny.run.folder("model") / "base"
+    words = (f"model.start={base}", f"tokenizer.path={base}", "mixture.shares.mt=0.5", "model.muon_rate=0.002")
+    run(tiny.change(*words, "model.compute=3e10", "mixture.largest_fall=9"), place, tiny.engine, until="model")
+    return place
+
+
+def _lines(run_folder):
+    return [json.loads(line) for line in (run_folder.folder("model") / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_model_that_goes_on_begins_where_the_other_ended(tiny, gone_on):
+    before = [line["held_out"] for line in _lines(tiny.run) if "held_out" in line]
+    after = [line["held_out"] for line in _lines(gone_on) if "held_out" in line]
+    assert after[0].keys() == before[0].keys() == set(tiny.recipe.languages)
+    for tag in after[0]:
+        assert after[0][tag] < before[0][tag]
+    assert after[-1]["mt"] < after[0]["mt"]
+
+
+def test_the_same_tokenizer_gives_the_same_ids(tiny, gone_on):
+    for tag in tiny.recipe.languages:
+        for file in sorted((tiny.run.folder("tokenizer") / "tokens" / tag).glob("*.npy")):
+            assert file.read_bytes() == (gone_on.folder("tokenizer") / "tokens" / tag / file.name).read_bytes()
+
+
+def test_a_model_with_another_tokenizer_than_the_run_is_refused(tiny, tmp_path):
+    theirs().save_pretrained(tmp_path / "theirs")
+    tokenizer(tmp_path / "theirs")
+    recipe = tiny.change(f"model.start={tmp_path / 'theirs'}")
+    with pytest.raises(BadInput, match="made with another tokenizer"):
+        run(recipe, tiny.copy(tmp_path), tiny.engine, until="model")

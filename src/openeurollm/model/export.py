@@ -3,6 +3,7 @@
 import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -138,16 +139,15 @@ def _parts(parameters: Mapping[str, Tensor], itemsize: int, most: int) -> Iterat
     yield part
 
 
-def load(folder: Path, shape: Shape | None = None) -> Decoder:
+def load(folder: Path, **changes: Any) -> Decoder:
     """The decoder in a Hugging Face folder of the dense Qwen3 family, in float32 on the processor.
 
-    `shape` is the folder's own, or one that differs from it in what leaves the weights as they are: in the context, and
-    how positions turn. Raises `BadInput` for a folder of another family or with features that our decoder lacks, for
-    weights that are pickled, quantised, truncated, missing, too many, of another shape than the configuration says or
-    no numbers, for files that lead out of the folder, and for a model that this machine has no memory for; nothing is
-    allocated before.
+    `changes` are fields of `Shape` that leave the weights as they are: `context`, and how positions turn. Raises
+    `BadInput` for a folder of another family or with features that our decoder lacks, for weights that are pickled,
+    quantised, truncated, missing, too many, of another shape than the configuration says or no numbers, for files that
+    lead out of the folder, and for a model that this machine has no memory for; nothing is allocated before.
     """
-    shape = shape or shape_of(folder)
+    shape = replace(shape_of(folder), **changes)
     needed, there = 4 * shape.parameters, int(host()["memory_bytes"])
     if needed > there:
         raise BadInput(
@@ -337,12 +337,12 @@ def _read(file: Path, names: Iterable[str]) -> Iterator[tuple[str, Tensor]]:
 
 
 def fits(folder: Path, tokenizer: Path) -> None:
-    """Raise `BadInput` where the model in `folder` was not made with the tokenizer in the folder `tokenizer`.
+    """Raise `BadInput` where the model in `folder` was not made with the tokenizer of the file `tokenizer`.
 
     Every token must have the same id in both, and the model a row for each id; rows beyond, as many models have them,
     are no matter.
     """
-    theirs, ours = vocabulary(inside_model(folder, _TOKENIZER)), vocabulary(tokenizer / _TOKENIZER)
+    theirs, ours = vocabulary(inside_model(folder, _TOKENIZER)), vocabulary(tokenizer)
     if theirs != ours:
         other = min(token for token in theirs.keys() | ours.keys() if theirs.get(token) != ours.get(token))
         raise BadInput(
