@@ -99,7 +99,19 @@ def nanochat(options: argparse.Namespace, peak: float, folder: Path) -> dict[str
     ids = np.random.default_rng(1).integers(0, shape["vocabulary"], (4 * rows, context + 1), dtype=np.uint16)
     np.save(folder / "rows.npy", ids)
     settings = {"folder": str(options.nanochat.resolve())}
-    task = Task("speed", shape, rows, str(folder / "rows.npy"), "", True, 8, warm=10, settings=settings, device="cuda")
+    task = Task(
+        "speed",
+        shape,
+        rows,
+        str(folder / "rows.npy"),
+        "",
+        True,
+        8,
+        warm=10,
+        settings=settings,
+        device="cuda",
+        precision="bf16",
+    )
     tool = Tool("nanochat", Path(sys.executable), task, folder)
     try:
         tool.answer()

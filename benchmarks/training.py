@@ -9,9 +9,10 @@ use; nanochat's source is fetched at a fixed commit, or taken from `--nanochat`.
 reason.
 
 Speed: all tools train a decoder of the same shape (nanochat's own blocks, of the same width and depth) on the same
-ids, with the same positions a step and threads, eager and compiled. Each waits after its warm-up; then they go by
-turns, a few steps each, so that a machine that grows busy is busy for all. `matmul_ratio` is FLOP of training a second
-over those of a plain float32 product measured in the same process after every turn.
+ids, with the same positions a step and threads, eager and compiled, in float32 and bfloat16; of each peer the fastest
+counts, of ours what it decides by itself. Each waits after its warm-up; then they go by turns, a few steps each, so
+that a machine that grows busy is busy for all. `matmul_ratio` is FLOP of training a second over those of a plain
+float32 product measured in the same process after every turn.
 
 Checkpoints: our trainer by turns with and without them, many more than anyone would make; told is the share that those
 of the recipe's default would take.
@@ -57,10 +58,35 @@ OFTEN, CALIBRATION = 5, 10
 """Steps between two checkpoints where their cost is measured, and steps by which the length of a training is found."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "transformers": {"rate": 4e-3, "rows": 8, "decay": 0.1, "warmup": 0.02, "falling": 0.5},
-    "nanochat": {"rates": 1.0, "rows": 8, "layers": 4, "width": 128, "head": 64, "decay": 0.0},
+    "transformers": {
+        "compiled": True,
+        "precision": "fp32",
+        "rate": 4e-3,
+        "rows": 8,
+        "decay": 0.1,
+        "warmup": 0.02,
+        "falling": 0.5,
+    },
+    "nanochat": {
+        "compiled": True,
+        "precision": "fp32",
+        "rates": 1.0,
+        "rows": 8,
+        "layers": 4,
+        "width": 128,
+        "head": 64,
+        "decay": 0.0,
+    },
 }
 """What the others train with for quality: rows a step, and what `training_peers` says of the rest."""
+MINE = "ours: as it decides"
+OURS: dict[str, dict[str, Any]] = {
+    "as it decides": {},
+    "compiled fp32": {"precision": "fp32", "compile": True},
+    "compiled bf16": {"precision": "bf16", "compile": True},
+}
+THEIRS = ("eager fp32", "compiled fp32", "compiled bf16")
+"""How each tool is tried; of the others the fastest counts."""
 UNTIMED = 2
 """Steps that `--tune` does not count, since kernels are compiled in them."""
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
@@ -81,6 +107,7 @@ class Task:
     held: str
     compiled: bool
     threads: int
+    precision: str = "fp32"
     seed: int = 1
     warm: int = 2
     seconds: float = 0.0
@@ -158,6 +185,11 @@ class Bench:
         settings = dict(task.settings or {}) | ({"folder": self.source} if name == "nanochat" else {})
         return Tool(name, self.pythons[name], Task(**(vars(task) | {"settings": settings})), self.folder)
 
+    def task(self, material: Material, task: str, shape: dict[str, int], rows: int, **more: Any) -> Task:
+        """What is asked of a tool with the text."""
+        told = {"compiled": True, "threads": self.options.threads, **more}
+        return Task(task, shape, rows, str(material.rows), str(material.held), **told)
+
     def material(self, name: str, vocabulary: int) -> Material:
         """The text, with a vocabulary of a size."""
         print(f"text with a vocabulary of {vocabulary:,} …", file=sys.stderr)
@@ -191,21 +223,22 @@ def speed(bench: Bench, material: Material, name: str) -> dict[str, Any]:
     tools: dict[str, Tool] = {}
     starts: dict[str, float] = {}
     reasons: dict[str, str] = dict(bench.reasons)
-    settings = {"run": str(material.run), "text_bytes": material.text_bytes}
     for tool in bench.pythons:
-        for compiled in (True,) if tool == "ours" else (False, True):
-            words = f"{tool} {'compiled' if compiled else 'eager'}"
+        for how in OURS if tool == "ours" else THEIRS:
+            words = f"{tool}: {how}"
             print(f"{name}: {words} starts …", file=sys.stderr)
-            task = Task("speed", shape, rows, str(material.rows), str(material.held), compiled, options.threads)
-            started = bench.tool(tool, Task(**(vars(task) | {"settings": settings if tool == "ours" else {}})))
+            settings = _ours(material, OURS[how]) if tool == "ours" else {}
+            compiled, precision = "compiled" in how, "bf16" if "bf16" in how else "fp32"
+            task = bench.task(material, "speed", shape, rows, compiled=compiled, precision=precision, settings=settings)
+            started = bench.tool(tool, task)
             try:
                 starts[words] = started.answer()["seconds"]
                 tools[words] = started
             except CannotRun as reason:
                 reasons[words] = str(reason)
                 started.end()
-    if "ours compiled" in reasons:
-        raise CannotRun(f"ours: {reasons['ours compiled']}")
+    if MINE in reasons:
+        raise CannotRun(f"ours: {reasons[MINE]}")
     try:
         found = turns(tools, options.rounds, options.steps)
     finally:
@@ -216,6 +249,11 @@ def speed(bench: Bench, material: Material, name: str) -> dict[str, Any]:
         words: _figures(rounds, tokens) | {"start_s": round(starts[words], 1)} for words, rounds in found.items()
     }
     return _table(figures, found, reasons) | {"vocabulary": material.vocabulary}
+
+
+def _ours(material: Material, model: dict[str, Any]) -> dict[str, Any]:
+    """The settings of ours: the folder, and what the recipe says."""
+    return {"run": str(material.run), "text_bytes": material.text_bytes, "model": model}
 
 
 def turns(tools: dict[str, Tool], rounds: int, steps: int) -> dict[str, list[dict[str, Any]]]:
@@ -244,23 +282,17 @@ def _table(
     figures: dict[str, dict[str, Any]], found: dict[str, list[dict[str, Any]]], reasons: dict[str, str]
 ) -> dict[str, Any]:
     """Ours, each peer at its best, and how many times as fast ours is as each, the median over rounds."""
-    mine = "ours compiled"
-    peers: dict[str, Any] = {}
-    for words in sorted(figures, key=lambda each: -figures[each]["tokens_per_s"]):
-        tool, how = words.split()
-        if tool == "ours" or tool in peers:
-            continue
-        other = next((each for each in figures if each.startswith(tool) and each != words), None)
-        faster = [theirs["seconds"] / ours["seconds"] for ours, theirs in zip(found[mine], found[words], strict=True)]
-        peers[tool] = figures[words] | {
-            "how": how,
-            "ratio": round(statistics.median(faster), 3),
-            "otherwise": figures[other]["tokens_per_s"] if other else None,
-        }
+    tools: dict[str, Any] = {}
+    for words in sorted(figures, key=lambda each: (each != MINE, -figures[each]["tokens_per_s"])):
+        tool, how = words.split(": ")
+        faster = [theirs["seconds"] / ours["seconds"] for ours, theirs in zip(found[MINE], found[words], strict=True)]
+        best = figures[words] | {"how": how, "ratio": round(statistics.median(faster), 3), "variants": {}}
+        tools.setdefault(tool, best)["variants"][how] = figures[words]["tokens_per_s"]
+    mine = tools.pop("ours")
     for words, reason in reasons.items():
-        peers.setdefault(words.split()[0], {"reason": reason})
-    ratio = min((each["ratio"] for each in peers.values() if "ratio" in each), default=None)
-    return {"ours": figures[mine], "peers": peers, "ratio": ratio}
+        tools.setdefault(words.split(": ")[0], {"reason": reason})
+    ratio = min((each["ratio"] for each in tools.values() if "ratio" in each), default=None)
+    return {"ours": mine, "peers": tools, "ratio": ratio}
 
 
 # Checkpoints.
@@ -273,15 +305,12 @@ def checkpoints(bench: Bench, material: Material, name: str) -> dict[str, Any]:
     options = bench.options
     shape = SHAPES[name] | {"vocabulary": material.vocabulary, "context": CONTEXT}
     rows = max(1, options.batch_tokens // CONTEXT)
-    task = Task("speed", shape, rows, str(material.rows), str(material.held), True, options.threads)
-    told = {"run": str(material.run), "text_bytes": material.text_bytes}
     tools: dict[str, Tool] = {}
     try:
         for words, steps in (("with", OFTEN), ("without", 1 << 30)):
             print(f"{name}: {words} checkpoints …", file=sys.stderr)
-            tools[words] = bench.tool(
-                "ours", Task(**(vars(task) | {"settings": told | {"model": {"checkpoint_steps": steps}}}))
-            )
+            settings = _ours(material, {"checkpoint_steps": steps})
+            tools[words] = bench.tool("ours", bench.task(material, "speed", shape, rows, settings=settings))
             tools[words].answer()
         found = turns(tools, options.rounds, 2 * OFTEN)
     finally:
@@ -324,17 +353,10 @@ def theirs(bench: Bench, name: str, settings: dict[str, Any], material: Material
     if name == "nanochat":
         width, head = settings["width"], settings["head"]
         shape |= {"layers": settings["layers"], "width": width, "head": head, "heads": width // head}
-    return Task(
-        "quality",
-        shape,
-        settings["rows"],
-        str(material.rows),
-        str(material.held),
-        bench.options.compile,
-        bench.options.threads,
-        clock=bench.options.clock,
-        settings=settings,
-    )
+    more = {"settings": settings, "clock": bench.options.clock}
+    for key in ("compiled", "precision"):
+        more[key] = settings[key]
+    return bench.task(material, "quality", shape, settings["rows"], **more)
 
 
 def quality(bench: Bench, material: Material) -> dict[str, Any]:
@@ -366,11 +388,9 @@ def quality(bench: Bench, material: Material) -> dict[str, Any]:
 def ours(bench: Bench, material: Material, seed: int) -> tuple[dict[str, Any], dict[str, int]]:
     """What our trainer makes of the time, and its shape: a short training tells how many steps there is time for."""
     options = bench.options
-    settings = {"run": str(material.run), "text_bytes": material.text_bytes, "minutes": options.minutes}
+    settings = _ours(material, {}) | {"minutes": options.minutes}
     empty = {"vocabulary": material.vocabulary, "context": CONTEXT}
-    task = Task(
-        "speed", empty, 0, str(material.rows), str(material.held), True, options.threads, seed, settings=settings
-    )
+    task = bench.task(material, "speed", empty, 0, seed=seed, settings=settings)
     started = bench.tool("ours", task)
     try:
         shape = started.answer()["shape"]

@@ -41,6 +41,7 @@ class Job:
         self.shape: dict[str, int] = told["shape"]
         self.rows: int = told["rows"]
         self.compiled: bool = told["compiled"]
+        self.precision: str = told["precision"]
         self.threads: int = told["threads"]
         self.seed: int = told["seed"]
         self.settings: dict[str, Any] = told["settings"]

@@ -93,7 +93,7 @@ def main() -> None:
                 "peer",
                 model_config=config,
                 out_dir=Path(folder),
-                precision="32-true",
+                precision="bf16-true" if job.precision == "bf16" else "32-true",
                 data=Data(job),
                 train=train,
                 eval=EvalArgs(interval=1 << 40, initial_validation=False, final_validation=False),

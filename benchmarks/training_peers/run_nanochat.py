@@ -5,6 +5,7 @@
 """
 
 import math
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -19,6 +20,7 @@ WARMUP, WARMDOWN, FINAL, MOMENTUM_STEPS = 40, 0.65, 0.05, 400
 def main() -> None:
     job = Job()
     sys.path.insert(0, job.settings["folder"])
+    os.environ["NANOCHAT_DTYPE"] = {"bf16": "bfloat16", "fp32": "float32"}[job.precision]
     import torch
 
     if not job.compiled:

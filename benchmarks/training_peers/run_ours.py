@@ -21,7 +21,7 @@ from openeurollm.model import distributed, pretraining
 from openeurollm.model.export import load
 from openeurollm.recipe import Mixture, Model, Recipe, Shape
 
-EQUAL = Mixture(temperature=0.0, max_epochs=1_000)
+EQUAL = Mixture(temperature=0.0, max_epochs=1_000_000)
 """Equal shares of all languages, each as often as it takes."""
 ACHIEVED = 0.5
 """Share of the plain product's speed by which a budget is foretold."""

@@ -64,6 +64,7 @@ def main() -> None:
             per_device_train_batch_size=job.rows,
             max_steps=1_000_000,
             torch_compile=job.compiled,
+            bf16=job.precision == "bf16",
             use_cpu=True,
             report_to="none",
             save_strategy="no",
