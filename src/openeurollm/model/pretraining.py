@@ -60,6 +60,11 @@ class Plan:
         return parts(self.schedule.rows * self.shape.context, self.shape.context)
 
     @property
+    def end(self) -> int:
+        """The id that closes documents."""
+        return next(iter(self.texts.values())).end
+
+    @property
     def epochs(self) -> dict[str, float]:
         """How often each language's text comes."""
         return {tag: self.rows.trained[tag] / self.texts[tag].tokens for tag in self.rows.trained}
@@ -135,7 +140,7 @@ def pretrain(found: Plan, run: RunFolder, engine: Engine, world: World, out: Pat
     told = trainer.train(decoder, training, work, out / KEPT, out / "metrics.jsonl", reporter, world)
     whole = world.gathered(decoder)
     if world.first:
-        export(whole, out / "base", run.folder("tokenizer"), end=0)
+        export(whole, out / "base", run.folder("tokenizer"), found.end)
     world.wait()
     return told
 
@@ -196,9 +201,10 @@ def checkpoint_of(run: RunFolder, step: int) -> Path:
 
 def export_checkpoint(recipe: Recipe, run: RunFolder, step: int, out: Path) -> None:
     """Write the base model as it was at a checkpoint into `out`, as a Hugging Face folder."""
-    decoder = Decoder(plan(recipe, run).shape, recipe.seed)
+    found = plan(recipe, run)
+    decoder = Decoder(found.shape, recipe.seed)
     restore(checkpoint_of(run, step), decoder, [], World())
-    export(decoder, out, run.folder("tokenizer"), end=0)
+    export(decoder, out, run.folder("tokenizer"), found.end)
 
 
 def begin(found: Plan) -> Decoder:
@@ -251,5 +257,5 @@ def _held_out(found: Plan, run: RunFolder, micro: int, sizes: NDArray[np.int64])
     trained = sum(found.rows.trained.values())
     a_token = sum(found.text_bytes[tag] * often for tag, often in found.epochs.items()) / max(1, trained)
     size = min(_MOST_HELD_OUT, max(_LEAST_HELD_OUT, int(positions * a_token)))
-    texts = held_out.read(run.folder("corpus"), tags, found.tokenizer, 0, size)
+    texts = held_out.read(run.folder("corpus"), tags, found.tokenizer, found.end, size)
     return held_out.HeldOut(texts, found.shape.context, micro, sizes)

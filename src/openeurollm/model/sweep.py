@@ -188,7 +188,7 @@ def _train(
 def _measure(plan: pretraining.Plan, run: RunFolder, model: Path, world: World) -> dict[str, float]:
     """Bits a byte by language, on the same text for every point."""
     tags = tuple(plan.text_bytes)
-    texts = held_out.read(run.folder("corpus"), tags, plan.tokenizer, 0, _HELD_OUT_BYTES)
+    texts = held_out.read(run.folder("corpus"), tags, plan.tokenizer, plan.end, _HELD_OUT_BYTES)
     measured = held_out.HeldOut(texts, plan.shape.context, _MICRO, bytes_of_tokens(plan.tokenizer))
     return measured.measure(load(model).to(device()).eval(), world)
 
