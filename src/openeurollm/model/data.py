@@ -151,7 +151,7 @@ def _array(place: Path, ending: str, kinds: Sequence[str]) -> NDArray[Any]:
     path = place.with_name(place.name + ending)
     try:
         found = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, TypeError, SyntaxError, EOFError, OverflowError, MemoryError) as error:
+    except Exception as error:  # what numpy's reader of headers raises has many kinds
         raise BadInput(f"{path}: cannot be read ({type(error).__name__}); encode it again") from None
     if found.ndim != 1 or found.dtype.str not in kinds or (ending != ".npy" and not len(found)):
         raise BadInput(f"{path}: not an array of ids of a shard or of its bounds; encode it again")
