@@ -76,10 +76,9 @@ def _chunked(
         for start in range(0, positions, most):
             here = slice(start, start + most)
             chunk_CD, at_C1 = hidden_ND[here], targets_N[here, None]
-            slopes_CV, losses_N[here] = _softmax(chunk_CD, head_VD, at_C1, room[: len(chunk_CD)])
+            likely_CV, wanted_C1, losses_N[here] = _softmax(chunk_CD, head_VD, at_C1, room[: len(chunk_CD)])
             if learnt:
-                slopes_CV.scatter_add_(1, at_C1, slopes_CV.new_full(at_C1.shape, -1.0))
-                slopes_CV = slopes_CV.to(chunk_CD.dtype)
+                slopes_CV = likely_CV.scatter_(1, at_C1, wanted_C1 - 1).to(chunk_CD.dtype)
                 torch.mm(slopes_CV, head_VD, out=to_hidden_ND[here])
                 _add_product(to_head_VD, slopes_CV.T, chunk_CD)
     return losses_N, (to_hidden_ND, to_head_VD) if learnt else None
@@ -107,8 +106,8 @@ def _factors(hidden_ND: Tensor, head_VD: Tensor) -> Iterator[tuple[Tensor, Tenso
             torch.set_float32_matmul_precision(before)
 
 
-def _softmax(chunk_CD: Tensor, head_VD: Tensor, at_C1: Tensor, room: Tensor) -> tuple[Tensor, Tensor]:
-    """Probabilities, which lie in `room` (C, V or more), and losses at the targets `at_C1`."""
+def _softmax(chunk_CD: Tensor, head_VD: Tensor, at_C1: Tensor, room: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """All probabilities, which lie in `room` (C, V or more), and those and the losses of the targets `at_C1`."""
     likely_CV = room[:, : len(head_VD)]
     room[:, len(head_VD) :] = -math.inf
     _product(chunk_CD, head_VD.T, likely_CV)
@@ -119,7 +118,7 @@ def _softmax(chunk_CD: Tensor, head_VD: Tensor, at_C1: Tensor, room: Tensor) -> 
     if unsure_C.any():
         logits = _product(chunk_CD[unsure_C], head_VD.T)
         losses_C1[unsure_C] = logits.logsumexp(1, keepdim=True) - logits.gather(1, at_C1[unsure_C])
-    return likely_CV, losses_C1.squeeze(1)
+    return likely_CV, wanted_C1, losses_C1.squeeze(1)
 
 
 def _product(one: Tensor, other: Tensor, out: Tensor | None = None) -> Tensor:

@@ -5,16 +5,17 @@ vocabulary.
 """
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.attention.varlen import varlen_attn
 from torch.utils.checkpoint import checkpoint
 
 from openeurollm.model.cross_entropy import cross_entropy, nats
 from openeurollm.model.shape import Shape
 
-ROPE_BASE = 10_000.0
 NORM_EPSILON = 1e-6
 
 
@@ -26,8 +27,8 @@ class Norm(nn.Module):
         self.weight = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalise `x` of shape (…, width)."""
-        return F.rms_norm(x, (x.shape[-1],), self.weight, NORM_EPSILON)
+        """Normalise `x` of shape (…, width), in float32."""
+        return F.rms_norm(x.float(), (x.shape[-1],), self.weight.float(), NORM_EPSILON)
 
 
 class Attention(nn.Module):
@@ -43,17 +44,13 @@ class Attention(nn.Module):
         self.q_norm = Norm(shape.head)
         self.k_norm = Norm(shape.head)
 
-    def forward(self, x_BTD: Tensor, cos_TE: Tensor, sin_TE: Tensor, seen: Tensor | None) -> Tensor:
-        """Causal attention over the sequence, or to what is `seen` of it, shape (B, 1, T, T)."""
+    def forward(self, x_BTD: Tensor, turns: Tensor, borders: Tensor | None) -> Tensor:
+        """Attention to the positions before and to itself, or to those of its document: see `separate`."""
         B, T, _ = x_BTD.shape
-        q = self.q_norm(self.q_proj(x_BTD).view(B, T, -1, self.head)).transpose(1, 2)  # B H T E
-        k = self.k_norm(self.k_proj(x_BTD).view(B, T, -1, self.head)).transpose(1, 2)  # B K T E
-        v = self.v_proj(x_BTD).view(B, T, -1, self.head).transpose(1, 2)
-        q, k = rotate(q, cos_TE, sin_TE), rotate(k, cos_TE, sin_TE)
-        y = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=seen, is_causal=seen is None, enable_gqa=k.shape[1] != q.shape[1]
-        )
-        out: Tensor = self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+        q_BTHE = rotate(self.q_norm(self.q_proj(x_BTD).view(B, T, -1, self.head)), turns)
+        k_BTKE = rotate(self.k_norm(self.k_proj(x_BTD).view(B, T, -1, self.head)), turns)
+        v_BTKE = self.v_proj(x_BTD).view(B, T, -1, self.head)
+        out: Tensor = self.o_proj(attend(q_BTHE, k_BTKE, v_BTKE, borders).reshape(B, T, -1))
         return out
 
 
@@ -82,9 +79,9 @@ class Layer(nn.Module):
         self.input_layernorm = Norm(shape.width)
         self.post_attention_layernorm = Norm(shape.width)
 
-    def forward(self, x_BTD: Tensor, cos_TE: Tensor, sin_TE: Tensor, seen: Tensor | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, turns: Tensor, borders: Tensor | None) -> Tensor:
         """Apply to the whole sequence."""
-        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), cos_TE, sin_TE, seen)
+        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), turns, borders)
         out: Tensor = x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
         return out
 
@@ -118,14 +115,14 @@ class Decoder(nn.Module):
 
     def hidden(self, ids_BT: Tensor, pieces_BT: Tensor | None = None) -> Tensor:
         """The normalised last hidden states, shape (B, T, D)."""
-        cos_TE, sin_TE = rotary(self.shape, ids_BT.shape[1], ids_BT.device)
-        seen = None if pieces_BT is None else within(pieces_BT)
+        turns = rotary(self.shape, ids_BT.shape[1], ids_BT.device)
+        borders = None if pieces_BT is None else separate(pieces_BT)
         x_BTD = self.model.embed_tokens(ids_BT)
         for layer in self.model.layers:
             if self.recompute and torch.is_grad_enabled():
-                x_BTD = checkpoint(layer, x_BTD, cos_TE, sin_TE, seen, use_reentrant=False)
+                x_BTD = checkpoint(layer, x_BTD, turns, borders, use_reentrant=False, preserve_rng_state=False)
             else:
-                x_BTD = layer(x_BTD, cos_TE, sin_TE, seen)
+                x_BTD = layer(x_BTD, turns, borders)
         out: Tensor = self.model.norm(x_BTD)
         return out
 
@@ -161,14 +158,45 @@ class Decoder(nn.Module):
                     parameter.uniform_(-bound, bound, generator=generator)
 
 
-def within(pieces_BT: Tensor) -> Tensor:
-    """Which positions a position sees: those before it in its document, and itself; shape (B, 1, T, T)."""
-    same = pieces_BT[:, None, :, None] == pieces_BT[:, None, None, :]
-    return same.tril()
+def separate(pieces_BT: Tensor) -> Tensor:
+    """The borders of documents as attention takes them: which positions each one sees, shape (B, 1, T, T); or, where
+    the device has a kernel for documents one after another, where each of all rows begins and the last one ends.
+    """
+    if not (torch.is_autocast_enabled(pieces_BT.device.type) and _has_varlen(pieces_BT.device)):
+        same = pieces_BT[:, None, :, None] == pieces_BT[:, None, None, :]
+        return same.tril()
+    first = torch.ones_like(pieces_BT, dtype=torch.bool)
+    first[:, 1:] = pieces_BT[:, 1:] != pieces_BT[:, :-1]
+    begins = first.flatten().nonzero().squeeze(1)
+    borders = F.pad(begins, (0, 1), value=pieces_BT.numel()).int()
+    torch._dynamo.maybe_mark_dynamic(borders, 0)
+    return borders
 
 
-def rotary(shape: Shape, length: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosine and sine of the rotary positions, each of shape (length, head).
+@cache
+def _has_varlen(device: torch.device) -> bool:
+    """FlashAttention for documents of any length: on NVIDIA from Ampere on, in bfloat16."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 0)
+
+
+def attend(q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor, borders: Tensor | None) -> Tensor:
+    """What each position takes of the values, shape (B, T, H, E): of all up to its own where there are no `borders`."""
+    if borders is not None and borders.ndim == 1:
+        q, k, v = (x.flatten(0, 1).to(v_BTKE.dtype) for x in (q_BTHE, k_BTKE, v_BTKE))
+        length = q_BTHE.shape[1]
+        y = varlen_attn(q, k, v, borders, borders, length, length, window_size=(-1, 0), enable_gqa=True)
+        assert isinstance(y, Tensor)
+        return y.view_as(q_BTHE)
+    q, k, v = (x.transpose(1, 2) for x in (q_BTHE, k_BTKE, v_BTKE))
+    grouped = q.shape[1] != k.shape[1]
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=borders, is_causal=borders is None, enable_gqa=grouped)
+    return y.transpose(1, 2)
+
+
+def rotary(shape: Shape, length: int, device: torch.device) -> Tensor:
+    """Cosine and sine by which positions turn pairs of dimensions, shape (2, length, head / 2).
 
     `linear` scaling divides all frequencies by the factor; `yarn` only those that turn less than 32 times within the
     original context, and by less where they turn more than once, and sharpens attention (Peng et al. 2023, "YaRN:
@@ -185,8 +213,8 @@ def rotary(shape: Shape, length: int, device: torch.device) -> tuple[Tensor, Ten
         kept = 1 - ((steps - low) / max(high - low, 0.001)).clamp(0, 1)
         frequencies = frequencies * kept + frequencies / shape.rope_factor * (1 - kept)
         scale = 0.1 * math.log(shape.rope_factor) + 1
-    angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequencies).repeat(1, 2)
-    return angles.cos() * scale, angles.sin() * scale
+    angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), frequencies)
+    return torch.stack((angles.cos(), angles.sin())) * scale
 
 
 def _turning(shape: Shape, times: float) -> float:
@@ -195,7 +223,8 @@ def _turning(shape: Shape, times: float) -> float:
     return shape.head * turns / (2 * math.log(shape.rope_base))
 
 
-def rotate(x: Tensor, cos_TE: Tensor, sin_TE: Tensor) -> Tensor:
-    """Turn queries or keys of shape (B, heads, T, E) by their positions."""
-    first, second = x.chunk(2, dim=-1)
-    return x * cos_TE + torch.cat((-second, first), dim=-1) * sin_TE
+def rotate(x_BTHE: Tensor, turns: Tensor) -> Tensor:
+    """Turn queries or keys by their positions: the first half of a head's dimensions against the second."""
+    cos, sin = turns[:, :, None]
+    first, second = x_BTHE.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
