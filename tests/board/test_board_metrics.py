@@ -15,11 +15,12 @@ from fake_run import SERVED, metrics
 from typer.testing import CliRunner
 
 import openeurollm.cli.metrics  # noqa: F401 - registers the command
-from openeurollm.board import replay
+from openeurollm.board import facts, replay
 from openeurollm.cli.frame import app
 from openeurollm.errors import BadInput
 from openeurollm.ledger import RunFolder
 from openeurollm.ledger.metrics import Metrics, Step, read_metrics
+from openeurollm.recipe import tags
 
 needs_tensorboard = pytest.mark.skipif(not find_spec("tensorboard"), reason="the package tensorboard is not installed")
 
@@ -212,3 +213,18 @@ def test_trackio_holds_the_training_and_reaches_nothing(run: RunFolder, tmp_path
     whole = read_metrics(run.folder("model") / "metrics.jsonl")
     assert losses == [(step.step, pytest.approx(step.loss)) for step in whole.steps]
     assert sum("held_out/mt" in log for log in logs) == 8
+
+
+def test_the_trainer_writes_what_the_board_reads(tiny: Any) -> None:
+    found = facts(tiny.run)
+    for model in ("base", "tuned"):
+        last = found.training[model].steps[-1]
+        assert last["bits_per_byte"] > 0
+        assert last["tokens"] > 0
+        assert last["tokens_per_s"] > 0
+    assert [row.tag for row in found.learnt["base"]] == list(tags(tiny.recipe))
+    for row in found.learnt["base"]:
+        assert row.last.why or 0 < (row.last.value or 0.0) < (row.first.value or 0.0)
+    assert any(row.last.value for row in found.learnt["base"])
+    results = tiny.run.record("model").results["held_out"]
+    assert {row.tag: row.last.value for row in found.learnt["base"] if row.last.value} == results["last"]
