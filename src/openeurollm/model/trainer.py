@@ -21,6 +21,7 @@ from torch.distributed.tensor import DTensor
 
 from openeurollm.engine import Reporter
 from openeurollm.errors import BadInput, Failure, Stopped
+from openeurollm.ledger import spent
 from openeurollm.model.checkpoint import Checkpoints, Position
 from openeurollm.model.data import Batch, ahead
 from openeurollm.model.decoder import Decoder
@@ -84,7 +85,7 @@ def train(
     numerics = Numerics.of(position["numerics"]) if position["step"] else training.numerics
     numerics.prepare(decoder)
     world.shard(decoder, numerics.dtype)
-    loop = _Loop(decoder, training, numerics, checkpoints, metrics, world)
+    loop = _Loop(decoder, training, numerics, checkpoints, metrics, world, work / "cost.json")
     begin = loop.begin(position)
     with reporter.task(training.title, training.schedule.steps) as task, _wish(work / "stop", world) as wish:
         try:
@@ -122,8 +123,10 @@ class _Loop:
         checkpoints: Checkpoints,
         metrics: Path,
         world: World,
+        cost: Path,
     ) -> None:
         self._decoder, self._training, self._numerics, self._world = decoder, training, numerics, world
+        self._cost, self._words = cost, ""
         self._checkpoints, self._metrics = checkpoints, metrics
         self._optimizers = optimizers(decoder, training.rates, training.factor)
         self._guard, self._window = Guard(training.title), Window(decoder.shape, numerics, world.size)
@@ -165,7 +168,9 @@ class _Loop:
                 done, last = step + 1, step + 1 == schedule.steps
                 if done % Window.every == 0 or last:
                     self._write(self._window.line(done, schedule.rate(step)))
-                update(done, self._window.words)
+                    kwh = spent(self._cost)
+                    self._words = self._window.words + (f", {1000 * kwh:,.2f} Wh" if kwh else "")
+                update(done, self._words)
                 if done in self._measured:
                     self._measure(done)
                 self._checkpoint(done, last, stop)
