@@ -1,6 +1,7 @@
 """What is written, transformers reads as we do."""
 
 import json
+import os
 
 import pytest
 import torch
@@ -81,6 +82,15 @@ def test_files_are_no_larger_than_asked_for_and_the_index_names_every_tensor(wor
     assert index["metadata"]["total_size"] == 4 * decoder.shape.parameters
     for name in set(index["weight_map"].values()):
         assert sum(tensor.nbytes for tensor in load_file(tmp_path / name).values()) <= 100_000
+
+
+def test_who_may_read_a_folder_may_read_its_weights(words, tmp_path):
+    before = os.umask(0o027)
+    try:
+        export(random(), tmp_path / "model", words, end=2)
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "model").iterdir()} == {0o640}
 
 
 @pytest.mark.parametrize("changes", SHAPES.values(), ids=SHAPES)

@@ -59,8 +59,7 @@ def export(
     ids = torch.from_numpy(generator.integers(0, decoder.shape.vocabulary, _PROBE))
     with torch.no_grad():
         logits = load(folder).eval()(ids[None])[0].contiguous()
-    with whole(folder / "probe.safetensors") as partial:
-        save_file({"input_ids": ids, "logits": logits}, str(partial))
+    _save({"input_ids": ids, "logits": logits}, folder / "probe.safetensors")
 
 
 def configuration(
@@ -118,12 +117,17 @@ def _write(parameters: Mapping[str, Tensor], folder: Path, dtype: torch.dtype, s
     for number, part in enumerate(parts, 1):
         file = _WEIGHTS if len(parts) == 1 else f"model-{number:05d}-of-{len(parts):05d}.safetensors"
         tensors = {name: parameters[name].detach().to("cpu", dtype).contiguous() for name in part}
-        with whole(folder / file) as partial:
-            save_file(tensors, str(partial), metadata={"format": "pt"})  # two keys would come in any order
+        _save(tensors, folder / file, {"format": "pt"})  # two keys would come in any order
         names |= dict.fromkeys(part, file)
     if len(parts) > 1:
         total = sum(each.numel() for each in parameters.values()) * dtype.itemsize
         write_json(folder / _INDEX, {"metadata": {"total_size": total}, "weight_map": names})
+
+
+def _save(tensors: dict[str, Tensor], file: Path, metadata: dict[str, str] | None = None) -> None:
+    with whole(file) as partial:
+        save_file(tensors, str(partial), metadata=metadata)
+        partial.chmod((file.parent / _CONFIG).stat().st_mode & 0o777)  # the library lets nobody else read it
 
 
 def _parts(parameters: Mapping[str, Tensor], itemsize: int, most: int) -> Iterator[list[str]]:
