@@ -14,7 +14,8 @@ import pytest
 from fake_run import SERVED, metrics
 from typer.testing import CliRunner
 
-import openeurollm.cli.metrics  # noqa: F401 - registers the command
+import openeurollm.cli.metrics
+import openeurollm.cli.run  # noqa: F401 - registers the command
 from openeurollm.board import facts, replay
 from openeurollm.cli.frame import app
 from openeurollm.errors import BadInput
@@ -213,6 +214,20 @@ def test_trackio_holds_the_training_and_reaches_nothing(run: RunFolder, tmp_path
     whole = read_metrics(run.folder("model") / "metrics.jsonl")
     assert losses == [(step.step, pytest.approx(step.loss)) for step in whole.steps]
     assert sum("held_out/mt" in log for log in logs) == 8
+
+
+def test_the_status_says_how_far_a_training_is(run: RunFolder) -> None:
+    def status() -> str:
+        return CliRunner().invoke(app, ["status", str(run.path)], catch_exceptions=False).stdout
+
+    assert "metrics" not in status()
+    (run.folder("model") / "record.json").unlink()
+    run.work("model").mkdir(parents=True)
+    (run.work("model") / "key").write_text("0", "utf-8")
+    words = "model: step 300, 4.006 nats a token, 1.335 bits a byte, 10,000 tokens/s, held-out 1.974"
+    assert f"{words}; openeurollm metrics {run.path} --stage model shows more" in status()
+    (run.folder("model") / "metrics.jsonl").unlink()
+    assert "metrics" not in status()
 
 
 def test_the_trainer_writes_what_the_board_reads(tiny: Any) -> None:

@@ -234,6 +234,9 @@ def _show_status(run: Any, jobs: list[dict[str, Any]], as_json: bool) -> None:
     rows = [(stage, part["state"], *_cost_cells(part["cost"])) for stage, part in stages.items()]
     rows.append(("total", "", *_cost_cells(total)))
     print_table(str(path), ("stage", "state", "wall s", "CPU s", "kWh"), rows, numbers=3)
+    for stage in ("model", "tuning"):
+        if stages[stage]["state"] == "unfinished" and (words := _training(run.folder(stage) / "metrics.jsonl")):
+            print(f"{stage}: {words}; openeurollm metrics {path} --stage {stage} shows more")
     if jobs:
         cluster.show_progress(jobs, {stage: part["state"] == "built" for stage, part in stages.items()})
     for each in transfers(path):
@@ -242,6 +245,17 @@ def _show_status(run: Any, jobs: list[dict[str, Any]], as_json: bool) -> None:
     for each in sums(run):
         print(f"{'ok ' if each['ok'] else 'BAD'} {each['check']}: {each['left']:,} = {each['right']:,}")
     _show_counts(stages["corpus"]["counts"])
+
+
+def _training(file: Path) -> str:
+    """How far a training under way has come, in words; empty where it tells nothing yet."""
+    if not file.is_file():
+        return ""
+    from openeurollm.board import terminal
+    from openeurollm.board.training import training
+    from openeurollm.ledger.metrics import read_metrics
+
+    return terminal.line(training(read_metrics(file)))
 
 
 def _cost_cells(cost: dict[str, Any] | None) -> tuple[str, str, str]:
