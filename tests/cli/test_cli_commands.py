@@ -403,9 +403,12 @@ def test_trace_refuses_a_folder_without_a_corpus(tmp_path):
 def test_plan_says_what_the_budget_takes(tiny):
     command = ("plan", tiny.file, "--flop-per-s", "1e9", "--watts", "360", "--euros-per-kwh", "7")
     told = _json(*command)
+    model = told.pop("model")
     assert told == {"recipe": "tiny", "flop": 1e11, "flop_per_s": 1e9, "seconds": 100, "kwh": 0.01, "euros": 0.07}
+    assert model["bits_per_byte"]["low"] < model["bits_per_byte"]["value"] < model["bits_per_byte"]["high"]
     text = _text(*command)
     assert "100 s" in text
+    assert f"model: {model['parameters']:,} parameters" in text
     assert "0.0100 kWh" in text
     assert "0.07 euros" in text
 
