@@ -78,6 +78,20 @@ def test_a_sweep_that_is_done_is_not_made_again(swept, tiny):
     assert ((out / "points.jsonl").read_bytes(), (out / "points.jsonl").stat().st_mtime_ns) == before
 
 
+def test_the_command_prints_what_the_budget_buys_and_what_its_neighbours_would(swept):
+    run, out, told = swept
+    words = [str(run.path), "--points", "6", "--compute", str(COMPUTE)]
+    words += [word for setting in SET for word in ("--set", setting)]
+    command = [sys.executable, "-m", "openeurollm", "model", "sweep", *words]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert lines[0].startswith("6 trainings: bits a byte = ")
+    chosen = next(each for each in told["choices"] if each["chosen"])
+    row = next(line.split() for line in lines if line.startswith("chosen"))
+    assert row[1:4] == [str(chosen["layers"]), str(chosen["width"]), f"{chosen['parameters']:,}"]
+    assert sum("–" in line for line in lines) == len(told["choices"])
+    assert lines[-1].startswith(str(out / "law.json"))
+
+
 def test_a_recipe_takes_the_law_of_its_sweep(swept, tiny):
     run, out, told = swept
     recipe = tiny.change(f"model.law={out / 'law.json'}")
