@@ -9,7 +9,7 @@ import pytest
 import torch
 from folders import SHAPE, SPECIAL, logits, theirs, tokenizer
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, GenerationConfig
 
 from openeurollm.errors import BadInput
 from openeurollm.evaluation import model as evaluation
@@ -423,3 +423,22 @@ def test_a_model_with_another_tokenizer_than_the_run_is_refused(tiny, tmp_path):
     recipe = tiny.change(f"model.start={tmp_path / 'theirs'}")
     with pytest.raises(BadInput, match="made with another tokenizer"):
         run(recipe, tiny.copy(tmp_path), tiny.engine, until="model")
+
+
+def test_a_model_and_a_tokenizer_of_others_go_through_every_stage(tiny, tmp_path):
+    """Control tokens stand behind all others, and documents are closed by another id than ours."""
+    model = theirs(tie_word_embeddings=True, max_position_embeddings=1024)
+    model.to(torch.bfloat16).save_pretrained(tmp_path / "theirs", max_shard_size="40KB")
+    home = tokenizer(tmp_path / "theirs", first=False, pad_token="<|endoftext|>")
+    words = (f"model.start={home}", f"tokenizer.path={home}", "tuning.epochs=1", "mixture.largest_fall=9")
+    size = ("model.compute=3e10", "model.context=1024", "model.batch_tokens=2048", "tuning.batch_tokens=2048")
+    place = tiny.copy(tmp_path)
+    run(tiny.change(*words, *size), place, tiny.engine, until="evaluation")
+    base, tuned = (GenerationConfig.from_pretrained(place.folder("model") / name) for name in ("base", "tuned"))
+    assert (base.eos_token_id, base.pad_token_id, tuned.eos_token_id) == (256, 256, 258)
+    assert load(place.folder("tuning")).shape.tied
+    lines = [line["held_out"] for line in _lines(place) if "held_out" in line]
+    assert all(lines[-1][tag] < lines[0][tag] for tag in tiny.recipe.languages)
+    scores = json.loads((place.folder("evaluation") / "results.json").read_text())["models"][0]["measures"]
+    measured = scores["bits_per_byte"]["mt"]["value"]
+    assert measured == pytest.approx(lines[-1]["mt"], rel=0.3)
