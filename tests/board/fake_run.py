@@ -124,6 +124,10 @@ def model() -> dict[str, Any]:
         },
         "matmul_flop_per_s": 5.1e10,
         "final_loss": 4.02,
+        "precision": "bf16",
+        "compiled": True,
+        "processes": 8,
+        "layout": {"processes": 8, "shard": 4},
     }
 
 

@@ -247,6 +247,17 @@ def test_training_that_ran_away_is_shown(run: RunFolder) -> None:
     assert last["tokens"] == 1_232_896
 
 
+def test_the_page_says_how_the_training_was_computed(run: RunFolder) -> None:
+    said = "operations, in bf16, compiled, by 8 processes, groups of 4 of which share the weights."
+    assert f"Training took 3.0 × 10¹³ floating-point {said}" in words(built(run))
+    path = run.folder("model") / "record.json"
+    record = read_json(path)
+    for name in ("precision", "compiled", "processes", "layout"):
+        del record["openeurollm"]["results"][name]
+    write_json(path, record)
+    assert "Training took 3.0 × 10¹³ floating-point operations." in words(built(run))
+
+
 def test_every_language_has_a_curve_or_the_reason_why_not(run: RunFolder) -> None:
     html = built(run)
     (small,) = re.findall(r'<ul class="multiples">(.*?)</ul>', html, re.DOTALL)

@@ -123,6 +123,10 @@ class Facts:
     tuning_tokens: int | None
     shape: Mapping[str, Any]
     flop: float | None
+    precision: str
+    compiled: bool | None
+    processes: int | None
+    layout: Mapping[str, Any]
     mean_bits_per_byte: Mapping[str, float]
     by_language: list[LanguageFacts]
     fates: list[Fate]
@@ -175,6 +179,10 @@ def facts(run: RunFolder) -> Facts:
         tuning_tokens=papers.tuning.tokens if papers.tuning else None,
         shape=dict(model.shape) if model else {},
         flop=model.flop if model else None,
+        precision=model.precision if model else "",
+        compiled=model.compiled if model else None,
+        processes=model.processes if model else None,
+        layout=dict(model.layout) if model else {},
         mean_bits_per_byte=_means(rows),
         by_language=rows,
         fates=fates,

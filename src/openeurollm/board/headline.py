@@ -63,6 +63,22 @@ def tiles(facts: Facts) -> list[Tile]:
     ]
 
 
+def training(facts: Facts) -> str:
+    """What the training of the base model took, and how it was computed; empty where that is not known."""
+    if facts.flop is None:
+        return ""
+    processes = facts.processes or 0
+    shared = facts.layout.get("shard", 1)
+    parts = (
+        f"Training took {numbers.scientific(facts.flop)} floating-point operations",
+        f"in {facts.precision}" if facts.precision else "",
+        "compiled" if facts.compiled else "",
+        f"by {numbers.count(processes)} process{'' if processes == 1 else 'es'}" if processes else "",
+        f"groups of {shared} of which share the weights" if isinstance(shared, int) and shared > 1 else "",
+    )
+    return f"{', '.join(filter(None, parts))}."
+
+
 def interval(facts: Facts) -> str:
     """Between what bounds the energy lies, in words; empty where none was measured."""
     if facts.kwh_low is None or facts.kwh_high is None:

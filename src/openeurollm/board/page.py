@@ -45,6 +45,7 @@ def _view(facts: Facts) -> dict[str, Any]:
         "sentence": headline.sentence(facts),
         "tiles": headline.tiles(facts),
         "interval": headline.interval(facts),
+        "training": headline.training(facts),
         "unmeasured": headline.unmeasured(facts),
         "bars": [chart for chart in (charts.text(facts), charts.mixture(facts), charts.tokens(facts)) if chart],
         "bits": charts.bits(facts),

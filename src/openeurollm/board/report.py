@@ -166,12 +166,9 @@ def _trained(found: Facts) -> str:
     if found.training_tokens is None:
         return "The training of the base model is not over; this is how far it has come."
     shape = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in found.shape.items())
-    flop = (
-        f" Training took {numbers.scientific(found.flop)} floating-point operations." if found.flop is not None else ""
-    )
     return (
         f"{numbers.count(found.parameters or 0)} parameters{f' ({_plain(shape)})' if shape else ''}, "
-        f"{numbers.count(found.training_tokens)} tokens.{flop}"
+        f"{numbers.count(found.training_tokens)} tokens. {_plain(headline.training(found))}".rstrip()
     )
 
 
