@@ -1,28 +1,33 @@
-"""In which type products are made, and whether kernels are compiled: measured on the device, recorded, and kept."""
+"""In which type products are made and whether kernels are compiled: measured on the device, recorded, and kept."""
 
-import os
-import shutil
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
+from openeurollm.errors import BadInput
+from openeurollm.model import float8
 from openeurollm.model.decoder import Decoder
 from openeurollm.recipe import Model
 
 torch.set_flush_denormal(True)
-"""Numbers below 1e-38 are zero: the tails of a softmax made products twenty times as slow. Threads inherit this when
+"""Numbers below 1e-38 become zero: the tails of a softmax made products twenty times as slow. Threads inherit this when
 they start, so it is said before the first product."""
 
 _PEAKS = {
-    "B200": 2250e12,
     "GB200": 2500e12,
+    "B200": 2250e12,
     "GH200": 989e12,
     "H200": 989e12,
     "H100 PCIe": 756e12,
+    "H100 NVL": 835e12,
     "H100": 989e12,
     "A100": 312e12,
     "A40": 149.7e12,
@@ -30,22 +35,30 @@ _PEAKS = {
     "L40S": 362e12,
     "L40": 181e12,
     "L4": 121e12,
-    "MI355": 2500e12,
-    "MI325": 1307e12,
-    "MI300": 1307e12,
-    "MI250": 191.5e12,
     "RTX 4090": 165.2e12,
     "RTX 3090": 71e12,
+    "MI325X": 1307e12,
+    "MI300X": 1307e12,
+    "MI300A": 981e12,
+    "MI250X": 191.5e12,
 }
-"""Dense bfloat16 FLOP a second by what the makers call the device, one die of an MI250X; from their data sheets."""
-
+"""Dense bfloat16 FLOP a second of devices whose names have these words, from the data sheets of NVIDIA (half of what
+they give with sparsity) and AMD (of a die, since a die of an MI250X is a device), as of November 2026."""
+_CLEARLY = 1.5
+"""Products in bfloat16 must be so many times as fast, for casts take time as well."""
+_WORTH = 1.1
+"""And those in eight bits, casts included, so many times: they are less exact."""
 _PAYS = 300.0
-"""Seconds of training from which compiling pays."""
+"""Seconds of training from which compiling pays: it takes 10 to 30 and makes a step a sixth faster."""
+_SHARE, _SHARE_SHORT = 0.5, 0.25
+"""What a training makes of the speed of products; a processor's that are in bfloat16 leave it waiting for memory."""
+_POSITIONS = 8192
+"""Rows of the products that are measured in eight bits."""
 
 
 @dataclass(frozen=True)
 class Numerics:
-    """How the decoder computes. `matmul_flop_per_s` is a plain product's speed in this precision on the device,
+    """How the decoder computes. `matmul_flop_per_s` is the speed of a plain product in this precision on the device,
     `peak_flop_per_s` its maker's figure for bfloat16, None where it is not known.
     """
 
@@ -67,31 +80,56 @@ class Numerics:
 
     @property
     def dtype(self) -> torch.dtype:
-        """The type in which weights are gathered and products made; `fp8` is inside of its own layers."""
+        """The type in which weights are gathered for products."""
         return torch.float32 if self.precision == "fp32" else torch.bfloat16
 
     def prepare(self, decoder: Decoder) -> None:
-        """Set the device and the decoder to this, in place; before its weights are sharded."""
+        """Set the decoder to this, in place and before its weights are sharded; `release` takes it back.
+
+        Layers are compiled one by one, for training alone: what one compiles serves all, but another length or number
+        of rows, as held-out text has, takes as long again. Parameters keep their names.
+        """
         decoder.recompute = self.recompute
+        if self.precision == "fp8":
+            for linear in _linears(decoder):
+                vars(linear)["forward"] = partial(_float8, linear)
         if self.compiled:
+            torch._inductor.config.deterministic = True
             for layer in decoder.model.layers:
-                layer.forward = torch.compile(layer.forward)
+                vars(layer)["forward"] = partial(_forward, torch.compile(layer.forward), layer.forward)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """To be open around the decoder's forward."""
         return nullcontext() if self.dtype == torch.float32 else torch.autocast(device().type, self.dtype)
 
 
+def release(decoder: Decoder) -> None:
+    """Let the decoder compute in float32, step by step, as it did when it was made."""
+    decoder.recompute = False
+    for module in (*decoder.model.layers, *_linears(decoder)):
+        vars(module).pop("forward", None)
+
+
 def choose(model: Model, decoder: Decoder, flop: float) -> Numerics:
-    """What the recipe says, and where it says `auto` what is fastest on this device for so many `flop` of training."""
-    speeds = {precision: matmul_speed(precision) for precision in ("fp32", "bf16")}
-    precision = max(speeds, key=lambda each: speeds[each]) if model.precision == "auto" else model.precision
-    expected = flop / (0.5 * speeds.get(precision, speeds["bf16"]))
-    lacks = _compiler_missing()
-    compiled = (expected > _PAYS if model.compile == "auto" else model.compile) and not lacks
-    other = ", ".join(f"{name} {speed / 1e9:,.0f}" for name, speed in speeds.items())
-    words = f"{precision} (measured, in GFLOP/s: {other}), {'compiled' if compiled else 'not compiled'}{lacks}"
-    return Numerics(precision, compiled, model.recompute, words, speeds.get(precision, speeds["bf16"]), peak())
+    """What the recipe says, and where it says `auto` what is fastest here for a training of so many `flop`.
+
+    Raises `BadInput` where the recipe wants eight bits of a device that has no such products.
+    """
+    speeds = _speeds()
+    precision: str = model.precision
+    if precision == "fp8" and not _has_float8():
+        raise BadInput('[model] precision = "fp8" is not for this device; `auto` chooses what is')
+    if precision == "auto":
+        precision = _fastest(speeds)
+        if precision == "bf16" and _float8_pays(decoder):
+            precision = "fp8"
+    speed = speeds["fp32" if precision == "fp32" else "bf16"]
+    wished = flop / (_share(precision) * speed) > _PAYS if model.compile == "auto" else model.compile
+    lacking = _no_compiler() if wished else ""
+    compiled = wished and not lacking
+    told = ", ".join(f"{name} {each / 1e9:,.0f}" for name, each in speeds.items())
+    words = f"{precision} (GFLOP/s measured: {told}), {'compiled' if compiled else 'not compiled'}{lacking}"
+    return Numerics(precision, compiled, model.recompute, words, speed, peak())
 
 
 def device() -> torch.device:
@@ -101,22 +139,81 @@ def device() -> torch.device:
 
 def matmul_speed(precision: str = "fp32") -> float:
     """FLOP a second of a plain product of two large matrices on the device; best of several."""
-    where = device()
-    size = 8192 if where.type == "cuda" else 1024
-    kind = torch.float32 if precision == "fp32" else torch.bfloat16
-    one, other = (torch.rand(size, size, device=where).to(kind) for _ in range(2))
+    size = 8192 if device().type == "cuda" else 1024
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    one, other = (torch.rand(size, size, device=device()).to(dtype) for _ in range(2))
     return 2 * size**3 / _seconds(lambda: one @ other)
+
+
+def training_speed() -> float:
+    """FLOP a second that a training is likely to do on the device: a forecast from plain products."""
+    speeds = _speeds()
+    precision = _fastest(speeds)
+    return _share(precision) * speeds[precision]
 
 
 def peak() -> float | None:
     """The device's bfloat16 FLOP a second by its maker's data sheet, None where it is not known."""
-    if device().type == "cpu":
-        return None
-    name = torch.cuda.get_device_name()
-    return next((flop for known, flop in _PEAKS.items() if known in name), None)
+    name = torch.cuda.get_device_name() if device().type == "cuda" else ""
+    return next((flop for known, flop in _PEAKS.items() if re.search(rf"\b{known}\b", name)), None)
+
+
+def _speeds() -> dict[str, float]:
+    return {precision: matmul_speed(precision) for precision in ("fp32", "bf16")}
+
+
+def _fastest(speeds: Mapping[str, float]) -> str:
+    return "bf16" if speeds["bf16"] > _CLEARLY * speeds["fp32"] else "fp32"
+
+
+def _share(precision: str) -> float:
+    return _SHARE_SHORT if precision == "bf16" and device().type == "cpu" else _SHARE
+
+
+def _linears(decoder: Decoder) -> list[nn.Linear]:
+    return [module for module in decoder.model.layers.modules() if isinstance(module, nn.Linear)]
+
+
+def _forward(compiled: Callable[..., Tensor], plain: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
+    return (compiled if torch.is_grad_enabled() else plain)(*inputs)
+
+
+def _float8(linear: nn.Linear, x: Tensor) -> Tensor:
+    return float8.product(x, linear.weight)
+
+
+def _has_float8() -> bool:
+    one = torch.ones(16, 16, device=device())
+    try:
+        return bool(float8.product(one, one).isfinite().all())
+    except RuntimeError:
+        return False
+
+
+def _float8_pays(decoder: Decoder) -> bool:
+    """Whether the products of a layer and of its gradient, casts included, are faster in eight bits."""
+    if device().type == "cpu" or not _has_float8():
+        return False
+    shapes = [linear.weight.shape for linear in decoder.model.layers[0].modules() if isinstance(linear, nn.Linear)]
+    products: list[Callable[[Tensor, Tensor], Tensor]] = [F.linear, torch.compile(float8.product)]
+    plain, short = (sum(_both_ways(product, shape) for shape in shapes) for product in products)
+    return plain > _WORTH * short
+
+
+def _both_ways(product: Callable[[Tensor, Tensor], Tensor], shape: torch.Size) -> float:
+    """Seconds of a product of activations with a weight of this shape, and of its gradients."""
+    x = torch.rand(_POSITIONS, shape[1], device=device(), dtype=torch.bfloat16, requires_grad=True)
+    weight = torch.rand(shape, device=device(), dtype=torch.bfloat16, requires_grad=True)
+
+    def work() -> None:
+        y = product(x, weight)
+        torch.autograd.grad(y, (x, weight), torch.ones_like(y))
+
+    return _seconds(work)
 
 
 def _seconds(work: Callable[[], Any]) -> float:
+    """Of one run; the best of twenty."""
     best = float("inf")
     for _ in range(20):
         began = time.perf_counter()
@@ -127,8 +224,12 @@ def _seconds(work: Callable[[], Any]) -> float:
     return best
 
 
-def _compiler_missing() -> str:
-    """What compiling lacks, in words; empty where it lacks nothing."""
-    if shutil.which(os.environ.get("CXX", "g++")) is None:
-        return " (there is no C++ compiler)"
+def _no_compiler() -> str:
+    """Why nothing can be compiled here, in words; empty where it works, which is tried."""
+    try:
+        torch.compile(lambda x: x.sin() + 1)(torch.ones(64, device=device()))
+    except (RuntimeError, ImportError, OSError) as error:
+        return (
+            f" (torch.compile fails here: {type(error).__name__}; a C++ compiler and Python's headers may be missing)"
+        )
     return ""
