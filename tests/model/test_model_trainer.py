@@ -257,7 +257,7 @@ def test_many_bad_steps_send_it_back_and_a_kill_changes_nothing(tmp_path):
     bad = {"steps": 120, "poisoned": range(90, 100)}
     decoder, told = _train(tmp_path / "whole", **bad)
     events = [(line["step"], line["event"]) for line in _lines(tmp_path / "whole") if "event" in line]
-    assert events == [(98, "rolled_back"), (99, "skipped"), (100, "skipped")]
+    assert events == [(84, "rolled_back"), (99, "skipped"), (100, "skipped")]
     assert (told["skipped"], told["rolled_back"]) == (10, 1)
     assert _metrics(tmp_path / "whole")[-1]["loss"] < 0.2
     with pytest.raises(Killed):

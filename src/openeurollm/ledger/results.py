@@ -223,8 +223,8 @@ class ModelResults(Part):
 
     `held_out` is bits a byte of held-out text by language, `first` before the training and `last` after it; `precision`
     is that of the matrix products; `layout` is how processes and weights were laid out; `skipped` are steps whose
-    update was left out and `rolled_back` how often the training went back to a checkpoint; `law` is the scaling law
-    that chose the shape; `checkpoints` are the steps at which one is kept.
+    update was left out and `rolled_back` how often the training went back to a checkpoint; `law` is what
+    the scaling law foretold; `checkpoints` are the steps at which one is kept.
     """
 
     shape: dict[str, Count | Amount | str | bool | None]

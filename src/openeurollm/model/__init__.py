@@ -5,6 +5,7 @@ from typing import Any
 from openeurollm.engine import Engine
 from openeurollm.ledger import Counts, RunFolder
 from openeurollm.model import distributed, mixture, pretraining
+from openeurollm.model.checkpoint import steps_in
 from openeurollm.model.distributed import World
 from openeurollm.recipe import Recipe, falls, prove
 
@@ -39,6 +40,8 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
         "flop_per_token": plan.shape.flop_per_token,
         "filled": round(plan.rows.filled, 5),
         **told,
+        "law": {"bits_per_byte": dict(zip(plan.predicted._fields, plan.predicted, strict=True))},
+        "checkpoints": steps_in(run.folder("model") / pretraining.KEPT),
         "mixture": {
             tag: {
                 "share": round(share[tag], 5),

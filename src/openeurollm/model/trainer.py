@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor
 
 from openeurollm.engine import Reporter
 from openeurollm.errors import BadInput, Failure, Stopped
-from openeurollm.ledger import spent
+from openeurollm.ledger import spent, write_text
 from openeurollm.model.checkpoint import Checkpoints, Position
 from openeurollm.model.data import Batch, ahead
 from openeurollm.model.decoder import Decoder
@@ -135,11 +135,11 @@ class _Loop:
         times, steps = training.held_out_times, training.schedule.steps
         self._measured = {round(steps * number / times) for number in range(1, times + 1)} if times else set()
 
-    def begin(self, position: Position) -> int:
+    def begin(self, position: Position, back: bool = False) -> int:
         """Be at a position, that of a checkpoint or the beginning; returns the step to be made next."""
         step = int(position["step"])
         if self._world.first:
-            _cut(self._metrics, step)
+            _cut(self._metrics, step, back)
         if not step:
             self._measure(0)
             return 0
@@ -162,9 +162,9 @@ class _Loop:
         todo = [step for step in range(begin, schedule.steps) if step not in self._guard.avoided]
         with ahead(self._batch, todo) as batches:
             for step, batch in zip(todo, batches, strict=True):
-                stop, verdict = self._step(step, batch, wish())
+                stop, verdict, why = self._step(step, batch, wish())
                 if verdict == "rolled_back":
-                    return self._go_back(step)
+                    return self._go_back(step, why)
                 done, last = step + 1, step + 1 == schedule.steps
                 if done % Window.every == 0 or last:
                     self._write(self._window.line(done, schedule.rate(step)))
@@ -200,8 +200,8 @@ class _Loop:
         start, stop = self._world.share(number)
         return self._training.take(first + start, stop - start)
 
-    def _step(self, step: int, batch: Batch, wish: bool) -> tuple[bool, str]:
-        """One update; returns whether any process has the wish to stop, and what became of the step."""
+    def _step(self, step: int, batch: Batch, wish: bool) -> tuple[bool, str, str]:
+        """One update; returns whether any process has the wish to stop, what became of the step, and why."""
         _, number = self._training.schedule.span(step)
         wanted = batch.targets[batch.targets >= 0]
         told = [float(len(wanted)), float(self._training.bytes_of_tokens[wanted].sum()), float(wish)]
@@ -218,9 +218,9 @@ class _Loop:
         if verdict == "update":
             self._window.add(nats, int(learnt), int(size), norm)
             self._update(gradients, self._training.schedule.rate(step))
-        else:
+        elif verdict == "skipped":
             self._write({"step": step + 1, "event": verdict, "reason": why})
-        return wishes > 0, verdict
+        return wishes > 0, verdict, why
 
     def _replicated(self, batch: Batch, number: int, scale: float) -> tuple[list[Tensor], float]:
         """The gradient of the step's loss times `scale`, summed along the tree, and the loss in nats."""
@@ -294,14 +294,14 @@ class _Loop:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 
-    def _go_back(self, step: int) -> int:
+    def _go_back(self, step: int, why: str) -> int:
         """Go back to a checkpoint before the steps that stood out, and remember to pass over them."""
         guard = self._guard
         position = self._checkpoints.newest(before=guard.first)
         guard.go_back(int(position["step"]), Guard(self._training.title, position.get("guard")))
-        begin = self.begin(position)
+        begin = self.begin(position, back=True)
         self._guard = guard
-        self._write({"step": step + 1, "event": "rolled_back", "reason": f"to step {begin}"})
+        self._write({"step": begin, "event": "rolled_back", "reason": f"from step {step + 1}: {why}"})
         return begin
 
     def _checkpoint(self, done: int, last: bool, stop: bool) -> None:
@@ -372,8 +372,16 @@ def _norm(gradients: list[Tensor]) -> float:
     return float(total.full_tensor() if isinstance(total, DTensor) else total)
 
 
-def _cut(metrics: Path, step: int) -> None:
-    """Drop lines of metrics beyond the step that training goes on from; all where it begins."""
+def _cut(metrics: Path, step: int, back: bool) -> None:
+    """Drop lines of metrics beyond the step that training goes on from; all where it begins.
+
+    That it went `back` to that step is kept where it does so again, and told anew where it only goes on.
+    """
     lines = metrics.read_text("utf-8").splitlines() if step and metrics.is_file() else []
-    kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
-    metrics.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+    told = [(line, json.loads(line)) for line in lines if line.endswith("}")]
+    kept = [
+        line
+        for line, each in told
+        if each["step"] < step or (each["step"] == step and (back or each.get("event") != "rolled_back"))
+    ]
+    write_text(metrics, "".join(f"{line}\n" for line in kept))
