@@ -56,8 +56,9 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, Tensor, None]:
         """Gradients by the hidden states and by the head, in place of what the forward kept."""
-        to_hidden, to_head = ctx.gradients
-        ctx.gradients = None
+        if ctx.gradients is None:
+            raise RuntimeError("the gradients of a cross-entropy can be asked for once")
+        (to_hidden, to_head), ctx.gradients = ctx.gradients, None
         return to_hidden.mul_(slope), to_head.mul_(slope), None
 
 
