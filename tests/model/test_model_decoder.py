@@ -1,15 +1,20 @@
 """Our decoder and transformers' Qwen3 are one function: the same names, the same logits."""
 
 import json
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
 from transformers import AutoModelForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from openeurollm.errors import BadInput
-from openeurollm.model.decoder import Decoder
+from openeurollm.model.decoder import Decoder, begins
 from openeurollm.model.export import configuration, export, load
 from openeurollm.model.shape import Shape
 
@@ -19,6 +24,11 @@ SHAPES = {
     "all heads share keys": Shape(321, 2, 96, 6, 1, 16, 80, 64),
     "three share keys": Shape(400, 1, 96, 6, 2, 16, 288, 64),
     "heads wider than the stream": Shape(400, 2, 48, 4, 2, 32, 64, 64),
+    "embedding and head in one": Shape(400, 2, 64, 4, 2, 16, 96, 64, tied=True),
+    "another base": Shape(400, 2, 64, 4, 2, 16, 96, 64, rope_base=1e6),
+    "positions divided": Shape(400, 2, 64, 4, 1, 16, 96, 64, True, 10_000.0, "linear", 4.0, 16),
+    "long positions divided": Shape(400, 2, 64, 4, 2, 32, 96, 64, False, 10_000.0, "yarn", 4.0, 16),
+    "all ways of yarn": Shape(400, 2, 128, 2, 1, 64, 96, 8_192, True, 1e6, "yarn", 8.0, 1_024),
 }
 
 
@@ -57,7 +67,7 @@ def test_the_parameters_have_hugging_faces_names_and_shapes(shape):
     ours = {name: tensor.shape for name, tensor in Decoder(shape, 0).state_dict().items()}
     theirs = Qwen3ForCausalLM(Qwen3Config(**configuration(shape))).state_dict()
     assert ours == {name: tensor.shape for name, tensor in theirs.items()}
-    assert sum(tensor.numel() for tensor in theirs.values()) == shape.parameters
+    assert sum(parameter.numel() for parameter in Decoder(shape, 0).parameters()) == shape.parameters
 
 
 @pytest.mark.parametrize("model", ["base", "tuned"])
@@ -112,6 +122,81 @@ def test_the_loss_counts_targets_and_leaves_out_the_rest():
     with torch.no_grad():
         wanted = -decoder(ids).log_softmax(-1).gather(2, targets.clamp(min=0)[..., None])[..., 0]
         assert decoder.losses(ids, targets).item() == pytest.approx(wanted[targets >= 0].sum().item(), rel=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(lengths=st.lists(st.integers(1, 20), min_size=1, max_size=6), share=st.sampled_from(list(SHAPES)))
+def test_documents_of_a_row_do_not_see_each_other(lengths, share):
+    """Each has the logits that it has alone, wherever it stands in a row."""
+    decoder = _random(SHAPES[share]).eval()
+    ids = _ids(decoder.shape, 2, sum(lengths))
+    pieces = torch.arange(len(lengths)).repeat_interleave(torch.tensor(lengths)).expand(2, -1).clone()
+    pieces[1] = 0  # the other row is one document
+    with torch.no_grad():
+        together = decoder(ids, pieces)
+        torch.testing.assert_close(together[1:], decoder(ids[1:]), atol=1e-4, rtol=0)
+        for found, part in zip(together[0].split(lengths), ids[0].split(lengths), strict=True):
+            torch.testing.assert_close(found, decoder(part[None])[0], atol=1e-4, rtol=0)
+
+
+def test_where_documents_begin_and_the_last_one_ends():
+    pieces = torch.tensor([[0, 0, 1, 1, 1], [1, 1, 1, 2, 0]], dtype=torch.int32)
+    found = begins(pieces)
+    assert found.tolist() == [0, 2, 5, 8, 9, 10]
+    assert found.dtype == torch.int32
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("recompute", [False, True])
+def test_gradients_are_those_of_the_logits(tied, recompute):
+    """Of every parameter, with documents and positions without a target, whether activations are kept or not."""
+    decoder = _random(replace(SHAPES["two heads share keys"], tied=tied))
+    ids, targets = _ids(decoder.shape, 3, 40), _ids(decoder.shape, 3, 41)[:, 1:].clone()
+    targets[0, 30:] = -100
+    pieces = (torch.arange(40) // 13).expand(3, -1)
+    whole = F.cross_entropy(decoder(ids, pieces).flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum")
+    wanted = torch.autograd.grad(whole, list(decoder.parameters()))
+    decoder.recompute = recompute
+    loss = decoder.losses(ids, targets, pieces)
+    found = torch.autograd.grad(loss, list(decoder.parameters()))
+    torch.testing.assert_close(loss, whole)
+    for one, other in zip(found, wanted, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_recomputed_activations_are_not_kept():
+    decoder = _random(SHAPES["two heads share keys"])
+    ids = _ids(decoder.shape, 4, 64)
+
+    def kept(recompute):
+        decoder.recompute, sizes = recompute, []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x: sizes.append(x.numel()) or x, lambda x: x):
+            decoder.losses(ids, ids)
+        return sum(sizes)
+
+    assert kept(True) < kept(False) / 4
+
+
+def test_the_loss_of_each_position_adds_up():
+    decoder = _random(SHAPES["embedding and head in one"])
+    ids, targets = _ids(decoder.shape, 3, 20), _ids(decoder.shape, 3, 21)[:, 1:].clone()
+    targets[:, ::3] = -100
+    pieces = (torch.arange(20) // 7).expand(3, -1)
+    each = decoder.nats(ids, targets, pieces)
+    assert each.shape == (3, 20)
+    assert not each.requires_grad
+    assert not each[:, ::3].any()
+    torch.testing.assert_close(each.sum(), decoder.losses(ids, targets, pieces).detach())
+
+
+def test_a_new_decoder_knows_nothing():
+    """Every token is as likely as another; one matrix for both gives logits of order one."""
+    for tied, near in ((False, 1e-5), (True, 0.7)):
+        shape = replace(SHAPES["every head its own keys"], tied=tied)
+        decoder = Decoder(shape, 3)
+        ids = _ids(shape, 4, 32)
+        each = decoder.losses(ids, ids.flip(0)).item() / ids.numel()
+        assert each == pytest.approx(math.log(400), abs=near)
 
 
 def test_a_seed_gives_one_model():

@@ -160,17 +160,22 @@ class Decoder(nn.Module):
 
 def separate(pieces_BT: Tensor) -> Tensor:
     """The borders of documents as attention takes them: which positions each one sees, shape (B, 1, T, T); or, where
-    the device has a kernel for documents one after another, where each of all rows begins and the last one ends.
+    the device has a kernel for documents one after another, where they begin.
     """
     if not (torch.is_autocast_enabled(pieces_BT.device.type) and _has_varlen(pieces_BT.device)):
         same = pieces_BT[:, None, :, None] == pieces_BT[:, None, None, :]
         return same.tril()
-    first = torch.ones_like(pieces_BT, dtype=torch.bool)
-    first[:, 1:] = pieces_BT[:, 1:] != pieces_BT[:, :-1]
-    begins = first.flatten().nonzero().squeeze(1)
-    borders = F.pad(begins, (0, 1), value=pieces_BT.numel()).int()
+    borders = begins(pieces_BT)
     torch._dynamo.maybe_mark_dynamic(borders, 0)
     return borders
+
+
+def begins(pieces_BT: Tensor) -> Tensor:
+    """Where the documents of all rows, one after another, begin, and where the last one ends; shape (documents + 1)."""
+    first = torch.ones_like(pieces_BT, dtype=torch.bool)
+    first[:, 1:] = pieces_BT[:, 1:] != pieces_BT[:, :-1]
+    places = first.flatten().nonzero().squeeze(1)
+    return F.pad(places, (0, 1), value=pieces_BT.numel()).int()
 
 
 @cache
