@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ import torch
 import yaml
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
+from transformers import Qwen3ForCausalLM
 
 from openeurollm.engine import Engine, Reporter
 from openeurollm.errors import BadInput, Failure
 from openeurollm.ledger import RunFolder, digest, files_below, outputs
 from openeurollm.recipe import Recipe, load
-from openeurollm.release import build, card, read_papers, without_folders
+from openeurollm.release import build, card, read_papers, verify, without_folders
 
 Sealed = tuple[Path, dict[str, Any]]
 Made = tuple[Recipe, RunFolder]
@@ -212,3 +214,48 @@ def test_a_missing_stage_is_named(copied: Made) -> None:
     (run.folder("evaluation") / "record.json").unlink()
     with pytest.raises(BadInput, match="evaluation is not built"):
         build(recipe, run, engine())
+
+
+def _in_parts(run: RunFolder) -> None:
+    """The tuned model again, in several files."""
+    tuned = run.folder("tuning")
+    model = Qwen3ForCausalLM.from_pretrained(tuned)
+    (tuned / "model.safetensors").unlink()
+    model.save_pretrained(tuned, max_shard_size="30KB")
+    replace(run.need("tuning"), outputs=outputs(tuned)).write(tuned)
+    evaluation = run.need("evaluation")
+    replace(evaluation, inputs={**evaluation.inputs, "stage/tuning": run.need("tuning").made}).write(
+        run.folder("evaluation")
+    )
+
+
+def test_a_model_of_several_files_is_released_with_its_index(copied: Made) -> None:
+    _in_parts(copied[1])
+    results = build(*copied, engine())[1]
+    folder = copied[1].folder("release")
+    assert len(list(folder.glob("model-*.safetensors"))) > 1 and (folder / "model.safetensors.index.json").is_file()
+    assert not (folder / "model.safetensors").exists()
+    assert 0 <= results["logits_difference"] <= 1e-4
+    assert all(check["ok"] for check in verify(folder, logits=True))
+
+
+@pytest.mark.parametrize("index", ['{"weight_map": {"a": "absent.safetensors"}}', '{"weight_map": []}', "[]", "{"])
+def test_an_index_that_does_not_name_the_weights_is_found(copied: Made, index: str) -> None:
+    _in_parts(copied[1])
+    build(*copied, engine())
+    folder = copied[1].folder("release")
+    (folder / "model.safetensors.index.json").write_text(index)
+    assert not next(check["ok"] for check in verify(folder) if check["check"] == "weights")
+    (folder / "model.safetensors.index.json").unlink()
+    assert "is missing" in next(check["detail"] for check in verify(folder) if check["check"] == "weights")
+
+
+def test_a_model_that_goes_on_from_another_says_so_and_names_no_folder(copied: Made) -> None:
+    run = copied[1]
+    start = run.path.parent / "private" / "some-model"
+    text = (run.path / "recipe.toml").read_text("utf-8")
+    (run.path / "recipe.toml").write_text(f'{text}\n[model]\nstart = "{start}"\n', "utf-8")
+    build(load(run.path / "recipe.toml"), run, engine())
+    card = (run.folder("release") / "README.md").read_text("utf-8")
+    assert "the weights in some-model, whose terms hold here too" in card
+    assert not any("private" in path.read_text("utf-8") for path in run.folder("release").glob("**/*.toml"))

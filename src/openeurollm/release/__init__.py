@@ -10,23 +10,24 @@ from typing import Any
 from openeurollm.engine import Engine
 from openeurollm.errors import Failure
 from openeurollm.ledger import NAME, Counts, RunFolder, read_json, remove, whole, write_text
-from openeurollm.recipe import Recipe, prove, tags
+from openeurollm.recipe import Recipe, paths, prove, tags
 from openeurollm.release.card import card, figures
 from openeurollm.release.manifest import seal
 from openeurollm.release.papers import STAGES, read_papers
-from openeurollm.release.verify import verify
+from openeurollm.release.verify import INDEX, verify
 
 __all__ = ["build", "card", "read_papers", "seal", "verify"]
 
 _MODEL = (
     "config.json",
-    "model.safetensors",
     "generation_config.json",
     "tokenizer.json",
     "tokenizer_config.json",
     "probe.safetensors",
 )
 _MAYBE = "chat_template.jinja"
+_WEIGHTS, _PARTS = "model.safetensors", "model-*.safetensors"
+"""One file, or several and their index."""
 
 
 def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[str, Any]]:
@@ -53,7 +54,9 @@ def build(recipe: Recipe, run: RunFolder, engine: Engine) -> tuple[Counts, dict[
 
 
 def _copy_model(tuned: Path, out: Path) -> None:
-    for name in (*_MODEL, _MAYBE):
+    parts = sorted(file.name for file in tuned.glob(_PARTS))
+    weights = (INDEX, *parts) if parts else (_WEIGHTS,)
+    for name in (*_MODEL, *weights, _MAYBE):
         if (tuned / name).is_file():
             _copy(tuned / name, out / name)
         elif name != _MAYBE:
@@ -82,10 +85,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _private_folders(recipe: Recipe, run: RunFolder) -> list[str]:
     """Folders of this machine that papers could name, the longest first."""
-    named = [source.path for source in recipe.sources.values() if isinstance(source.path, Path)]
-    if recipe.mixture.previous is not None:
-        named.append(recipe.mixture.previous)
-    parents = {path.resolve().parent for path in (recipe.parallel, recipe.tuning.conversations, *named)}
+    parents = {path.resolve().parent for path in paths(recipe).values()}
     folders = {run.path.resolve(), Path.cwd(), Path.home(), *parents}
     return sorted((str(folder) for folder in folders if len(folder.parts) > 1), key=len, reverse=True)
 

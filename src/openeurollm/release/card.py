@@ -88,8 +88,9 @@ def _front_matter(papers: Papers) -> str:
 
 
 def _facts(papers: Papers) -> list[tuple[str, str]]:
-    model, tuning = papers.model, papers.tuning
+    model, tuning, start = papers.model, papers.tuning, papers.recipe.model.start
     return [
+        *([("Goes on from", f"the weights in {start.name}, whose terms hold here too")] if start else ()),
         ("Parameters", _count(model.parameters)),
         ("Shape", ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in model.shape.items())),
         ("Context", f"{_count(papers.recipe.model.context)} tokens"),

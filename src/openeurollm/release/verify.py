@@ -12,7 +12,7 @@ from typing import Any
 from openeurollm.errors import BadInput
 from openeurollm.languages import named
 from openeurollm.ledger import NAME, digest, read
-from openeurollm.ledger.results import MAX_BYTES
+from openeurollm.ledger.results import MAX_BYTES, read_bounded
 from openeurollm.recipe import lacking
 from openeurollm.release.card import card, figures
 from openeurollm.release.manifest import MANIFEST, SUMS, read_manifest, sums
@@ -26,6 +26,8 @@ _BESIDE = (MANIFEST, SUMS, NAME, ".gitattributes")
 _NOT_OURS = (".git", ".cache")
 """Folders that git and the hub's client keep beside a download; models are never loaded from there."""
 _MAX_ENTRIES = 20_000
+INDEX = "model.safetensors.index.json"
+"""Where each tensor is, in a model of several files."""
 
 
 class Wrong(Exception):
@@ -148,7 +150,7 @@ def _weights(release: Folder) -> str:
             raise Wrong(f"{name!r} is a pickle or an archive under another name")
     weights = [name for name in sorted(release.files) if name.endswith(".safetensors")]
     if "model.safetensors" not in weights:
-        raise Wrong("model.safetensors is missing")
+        _parts(release, weights)
     for name in weights:
         try:
             with safe_open(release.path / name, "numpy") as file:
@@ -156,6 +158,19 @@ def _weights(release: Folder) -> str:
         except Exception as error:  # the library raises its own kind
             raise Wrong(f"{name} is not safetensors: {error}") from None
     return f"safetensors only: {', '.join(weights)}"
+
+
+def _parts(release: Folder, weights: list[str]) -> None:
+    """Raise `Wrong` where the weights are not in several files that an index names."""
+    if INDEX not in release.files:
+        raise Wrong("model.safetensors is missing")
+    told = read_bounded(release.path / INDEX, INDEX, MAX_MANIFEST)
+    named = told.get("weight_map") if isinstance(told, dict) else None
+    if not isinstance(named, dict) or not named:
+        raise Wrong(f"{INDEX} names no file")
+    absent = next((name for name in named.values() if name not in weights), None)
+    if absent is not None:
+        raise Wrong(f"{str(absent)[:120]!r}, which {INDEX} names, is missing")
 
 
 def _looks_loaded(path: Path) -> bool:
