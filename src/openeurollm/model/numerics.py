@@ -17,10 +17,6 @@ from openeurollm.model import float8
 from openeurollm.model.decoder import Decoder
 from openeurollm.recipe import Model
 
-torch.set_flush_denormal(True)
-"""Numbers below 1e-38 become zero: the tails of a softmax made products twenty times as slow. Threads inherit this when
-they start, so it is said before the first product."""
-
 _PEAKS = {
     "GB200": 2500e12,
     "B200": 2250e12,

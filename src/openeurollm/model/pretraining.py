@@ -91,6 +91,7 @@ def plan(recipe: Recipe, run: RunFolder) -> Plan:
     text_bytes = {tag: part["bytes"] for tag, part in run.need("corpus").results["text"].items() if part["bytes"]}
     run.need("tokenizer")
     tokenizer = Tokenizer.from_file(str(run.folder("tokenizer") / "tokenizer.json"))
+    tokenizer.encode_special_tokens = True  # held-out text is text, as it is in the shards
     vocabulary = tokenizer.get_vocab_size()
     texts = data.read(run.folder("tokenizer") / "tokens", tuple(text_bytes), model.context, vocabulary)
     available = sum(text.tokens for text in texts.values())
@@ -140,6 +141,8 @@ def pretrain(found: Plan, run: RunFolder, engine: Engine, world: World, out: Pat
     told = trainer.train(decoder, training, work, out / KEPT, out / "metrics.jsonl", reporter, world)
     whole = world.gathered(decoder)
     if world.first:
+        if model.start is not None and model.rope.scaling == "none":
+            whole.shape = replace(shape, context=max(shape.context, shape_of(model.start).context))
         export(whole, out / "base", run.folder("tokenizer"), found.end)
     world.wait()
     return told
@@ -239,15 +242,13 @@ def _stretched(shape: Shape, model: Model) -> Shape:
     rope = model.rope
     if rope.scaling != "none":
         original = rope.original_context or shape.original_context or shape.context
-        shape = replace(
-            shape, rope_scaling=rope.scaling, rope_factor=rope.factor, original_context=original, rope_base=rope.base
-        )
+        shape = replace(shape, rope_scaling=rope.scaling, rope_factor=rope.factor, original_context=original)
     elif model.context > shape.context:
         raise BadInput(
             f"[model] context = {model.context:,} is beyond the {shape.context:,} of {model.start}; add "
             f'[model.rope] with scaling = "yarn" and factor = {model.context / shape.context:g}'
         )
-    return replace(shape, context=model.context)
+    return replace(shape, context=model.context, rope_base=rope.base or shape.rope_base)
 
 
 def _held_out(found: Plan, run: RunFolder, micro: int, sizes: NDArray[np.int64]) -> held_out.HeldOut:

@@ -20,6 +20,10 @@ _NEAR = 1.15
 """A shape may have this many times the parameters that are asked for, or that much fewer."""
 
 
+ROPE_BASE = 10_000.0
+"""Of positions, where neither recipe nor model has another."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """A Qwen3-like decoder; `head` is the width of an attention head, even.
@@ -37,7 +41,7 @@ class Shape:
     feed_forward: int
     context: int
     tied: bool = False
-    rope_base: float = 10_000.0
+    rope_base: float = ROPE_BASE
     rope_scaling: str = "none"
     rope_factor: float = 1.0
     original_context: int = 0
@@ -246,7 +250,7 @@ def _rest(model: Model) -> dict[str, Any]:
     return {
         "context": model.context,
         "tied": model.tied,
-        "rope_base": rope.base,
+        "rope_base": rope.base or ROPE_BASE,
         "rope_scaling": rope.scaling,
         "rope_factor": rope.factor,
         "original_context": original if rope.scaling != "none" else 0,
