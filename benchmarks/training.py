@@ -446,11 +446,16 @@ def show(found: dict[str, Any]) -> None:
     """All figures as tables for a reader."""
     for name, table in found["speed"].items():
         print(f"{name}, {CONTEXT} positions a row, vocabulary {table['vocabulary']:,}")
-        print(f"  {'':22}{'tokens/s':>10}{'of matmul':>11}{'a CPU-s':>10}{'ours is':>9}")
-        print(f"  {'ours':22}" + _line(table["ours"]))
-        for tool, each in table["peers"].items():
-            words = f"{tool} ({each.get('how', '')})" if "how" in each else tool
-            print(f"  {words:22}" + (each.get("reason") or f"{_line(each)}{each['ratio']:8.2f}×"))
+        print(f"  {'':30}{'tokens/s':>10}{'of matmul':>11}{'a CPU-s':>10}{'ours is':>9}")
+        for tool, each in {"ours": table["ours"], **table["peers"]}.items():
+            if "reason" in each:
+                print(f"  {tool:30}{each['reason']}")
+                continue
+            words = f"{tool} ({each['how']})"
+            figures = f"{each['tokens_per_s']:10,.0f}{each['matmul_ratio']:11.2f}{each['tokens_per_cpu_s']:10,.0f}"
+            others = {how: speed for how, speed in each["variants"].items() if how != each["how"]}
+            told = "; ".join(f"{how} {speed:,.0f}" for how, speed in others.items())
+            print(f"  {words:30}{figures}{each['ratio']:8.2f}×  {told}")
     for name, each in found["checkpoints"].items():
         print(
             f"checkpoints at {name}: {each['seconds_a_checkpoint']} s each, one in {each['checkpoint_steps']} steps of "
@@ -470,10 +475,6 @@ def show(found: dict[str, Any]) -> None:
             scores = "".join(f"{each['languages'][tag]:14.3f}" for each in tools.values())
             print(f"  {tag:10}{scores}  {table['held_out'][tag]}")
     print(f"load of the machine before and after: {found['load'][0]:.1f}, {found['load'][1]:.1f}")
-
-
-def _line(each: dict[str, Any]) -> str:
-    return f"{each['tokens_per_s']:10,.0f}{each['matmul_ratio']:11.2f}{each['tokens_per_cpu_s']:10,.0f}"
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:
