@@ -24,6 +24,11 @@ def test_before_there_is_a_corpus_there_is_text_enough(tiny, tmp_path):
     assert ahead.asdict()["parameters"] == ahead.shape.parameters
 
 
+def test_what_the_text_leaves_of_the_budget_is_told(tiny):
+    assert outlook(tiny.change("mixture.max_epochs=1"), tiny.run).unspent > 0.3
+    assert outlook(tiny.recipe, tiny.run).budget == 1e11
+
+
 def test_of_a_model_to_go_on_from_the_shape_is_known(tiny, tmp_path):
     base = tiny.run.folder("model") / "base"
     ahead = outlook(tiny.change(f"model.start={base}"), RunFolder(tmp_path / "none"))

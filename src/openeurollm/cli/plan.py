@@ -37,7 +37,7 @@ def plan(
 
         flop_per_s = 0.5 * matmul_speed()
     try:
-        found = room.plan(loaded.model.compute or ahead.flop, flop_per_s, watts, euros_per_kwh)
+        found = room.plan(ahead.budget, flop_per_s, watts, euros_per_kwh)
     except ValueError as error:
         raise BadInput(str(error)) from None
     if as_json:

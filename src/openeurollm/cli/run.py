@@ -142,7 +142,7 @@ def _show_plan(recipe: Any, folder: Any, steps: Any, as_json: bool) -> None:
     cost: dict[str, Any] | None = None
     if any(step.build and step.stage == "model" for step in steps):
         ahead, speed = outlook(recipe, folder), matmul_speed()
-        found = plan(recipe.model.compute or ahead.flop, 0.5 * speed)
+        found = plan(ahead.budget, 0.5 * speed)
         cost = {
             "training_flop": found.flop,
             "matmul_flop_per_s": round(speed),
@@ -168,7 +168,9 @@ def show_outlook(ahead: Any) -> None:
     between = f"({loss.low:.2f} to {loss.high:.2f})"
     print(f"held-out text: {loss.value:.2f} bits a byte predicted {between}, mean over languages")
     if not 0.5 <= ahead.suitable_vocabulary / shape.vocabulary <= 2:
-        print(f"vocabulary: about {ahead.suitable_vocabulary:,} would suit this model better than {shape.vocabulary:,}")
+        print(f"vocabulary: about {ahead.suitable_vocabulary:,} is usual for this size; here are {shape.vocabulary:,}")
+    if ahead.unspent > 0.05:
+        print(f"unspent: {ahead.unspent:.0%} of the budget; the text has been repeated as often as it may be")
 
 
 @app.command()

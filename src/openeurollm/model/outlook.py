@@ -7,22 +7,29 @@ from openeurollm.ledger import RunFolder
 from openeurollm.model.export import shape_of
 from openeurollm.model.law import Estimate
 from openeurollm.model.shape import Shape, Text, choose, law_of, suitable_vocabulary
-from openeurollm.recipe import Recipe, batch_tokens
+from openeurollm.recipe import Recipe, batch_tokens, compute
 
 
 @dataclass(frozen=True)
 class Outlook:
     """The shape, its training, the predicted loss in bits a byte on held-out text (mean over languages), and the
-    vocabulary that would suit it. `text_known` says whether the length was held against the text that there is.
+    vocabulary that is usual for it. `budget` is what the dial allows, in FLOP, and `flop` what the training takes.
+    `text_known` says whether the length was held against the text that there is.
     """
 
     shape: Shape
     tokens: int
     batch_tokens: int
+    budget: float
     flop: float
     bits_per_byte: Estimate
     suitable_vocabulary: int
     text_known: bool
+
+    @property
+    def unspent(self) -> float:
+        """Share of the budget that is left where the text runs out, or the budget pays for no further step."""
+        return 1 - self.flop / self.budget
 
     def asdict(self) -> dict[str, Any]:
         """As plain values."""
@@ -40,7 +47,14 @@ def outlook(recipe: Recipe, run: RunFolder) -> Outlook:
     text = Text(size / law.bytes_per_token or 1e18, recipe.mixture.max_epochs, law.bytes_per_token)
     start = shape_of(model.start) if model.start else None
     chosen = choose(model, start.vocabulary if start else recipe.tokenizer.vocabulary, text, law, start)
-    suitable = suitable_vocabulary(chosen.shape)
+    given = model.parameters is not None or model.tokens is not None
     return Outlook(
-        chosen.shape, chosen.tokens, batch_tokens(model), chosen.flop, chosen.predicted, suitable, corpus is not None
+        chosen.shape,
+        chosen.tokens,
+        batch_tokens(model),
+        chosen.flop if given else compute(model),
+        chosen.flop,
+        chosen.predicted,
+        suitable_vocabulary(chosen.shape),
+        corpus is not None,
     )
