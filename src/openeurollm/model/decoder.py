@@ -188,8 +188,9 @@ def _has_varlen(device: torch.device) -> bool:
 
 def attend(q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor, borders: Tensor | None) -> Tensor:
     """What each position takes of the values, shape (B, T, H, E): of all up to its own where there are no `borders`."""
+    q_BTHE, k_BTKE = q_BTHE.to(v_BTKE.dtype), k_BTKE.to(v_BTKE.dtype)
     if borders is not None and borders.ndim == 1:
-        q, k, v = (x.flatten(0, 1).to(v_BTKE.dtype) for x in (q_BTHE, k_BTKE, v_BTKE))
+        q, k, v = (x.flatten(0, 1) for x in (q_BTHE, k_BTKE, v_BTKE))
         length = q_BTHE.shape[1]
         y = varlen_attn(q, k, v, borders, borders, length, length, window_size=(-1, 0), enable_gqa=True)
         assert isinstance(y, Tensor)
