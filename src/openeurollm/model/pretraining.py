@@ -78,7 +78,9 @@ class Plan:
         rows = {tag: self.texts[tag].rows for tag in self.texts}
         number, annealing = schedule.total - place, recipe.mixture
         phases = mixture.decayed(self.phases, place, number, annealing, self.text_bytes, rows, recipe.seed)
-        return replace(self, phases=phases, rows=data.Rows(self.texts, phases, recipe.seed), schedule=schedule)
+        found = data.Rows(self.texts, phases, recipe.seed)
+        schedule = replace(schedule, total=found.total)  # less where no text may be repeated any more
+        return replace(self, phases=phases, rows=found, schedule=replace(schedule, decay=schedule.steps - step))
 
 
 def plan(recipe: Recipe, run: RunFolder) -> Plan:
