@@ -202,14 +202,18 @@ def write(path: Path, found: list[Piece]) -> None:
 
 def prepare(folder: Path, tag: str, found: list[Piece], held: list[str], seeds: int) -> None:
     """Write both halves of the pool for every seed, the held-out text, and the tokenizer that they share."""
-    from openeurollm.tokenizer.train import train
+    from openeurollm.engine import Engine, Reporter
+    from openeurollm.recipe import Tokenizer as Limits
+    from openeurollm.tokenizer.files import write as save
+    from openeurollm.tokenizer.train import count_files, train
 
     write(folder / "all.parquet", found)
     write(folder / "top.parquet", top_half(found))
     for seed in range(seeds):
         write(folder / f"random-{seed}.parquet", random_half(found, seed))
-    tokenizer, _ = train({tag: [folder / "all.parquet"]}, VOCABULARY, POOL_BYTES)
-    tokenizer.save(str(folder / "tokenizer.json"))
+    limits = Limits(vocabulary=VOCABULARY, bytes_per_language=POOL_BYTES, rounds=0)
+    tables = count_files({tag: [folder / "all.parquet"]}, limits, folder / "counts", Engine(1, Reporter(quiet=True)))
+    save(train(tables, {}, limits), folder)
     (folder / "held-out.json").write_text(json.dumps(held), "utf-8")
 
 
@@ -221,6 +225,9 @@ def run(trial: Trial) -> float:
     from openeurollm.model import data, trainer
     from openeurollm.model.decoder import Decoder
     from openeurollm.model.distributed import World
+    from openeurollm.model.mixture import Phase
+    from openeurollm.model.numerics import choose
+    from openeurollm.model.schedule import Schedule
     from openeurollm.model.shape import Shape
     from openeurollm.recipe import Model
     from openeurollm.tokenizer import shards
@@ -228,23 +235,31 @@ def run(trial: Trial) -> float:
     trainer.prepare(1)
     folder = Path(trial.folder)
     name = "top" if trial.arm == "top" else f"random-{trial.seed}"
-    shards.encode_file(shards.Shard(folder / f"{name}.parquet", folder / "tokenizer.json", folder / name))
-    tokens = {trial.tag: data.Tokens([shards.opened(folder / name).ids])}
+    out = folder / "tokens" / f"{trial.arm}-{trial.seed}" / trial.tag
+    shards.encode_file(shards.Shard(folder / f"{name}.parquet", folder / "tokenizer.json", out / "all"))
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    batches = data.Batches(tokens, {trial.tag: trial.tokens}, CONTEXT, BATCH // CONTEXT, trial.seed)
-
-    def batch(step: int) -> tuple[np.ndarray, np.ndarray]:
-        ids = batches.batch(step)
-        return ids[:, :-1], ids[:, 1:]
-
-    decoder = Decoder(Shape(tokenizer.get_vocab_size(), 2, 128, 4, 2, 32, 384, CONTEXT), trial.seed)
-    rates = Model()
+    vocabulary, number = tokenizer.get_vocab_size(), BATCH // CONTEXT
+    texts = data.read(out.parent, (trial.tag,), CONTEXT, vocabulary)
+    rows = data.Rows(texts, [Phase({trial.tag: round(trial.tokens / BATCH) * number})], trial.seed)
+    decoder = Decoder(Shape(vocabulary, 2, 128, 4, 2, 32, 384, CONTEXT), trial.seed)
+    rates = Model(precision="fp32", compile=False)
+    schedule = Schedule.of(rows.total, number, rates.warmup, rates.decay)
     training = trainer.Training(
-        f"{trial.tag} {trial.arm} {trial.seed}", batch, batches.steps, rates, 1.0, rates.warmup, rates.decay, 10**9, 1,
-        data.bytes_of_tokens(tokenizer),
-    )  # fmt: skip
+        title=f"{trial.tag} {trial.arm} {trial.seed}",
+        take=rows.take,
+        schedule=schedule,
+        rates=rates,
+        factor=1.0,
+        checkpoint_steps=10**9,
+        keep_steps=None,
+        bytes_of_tokens=data.bytes_of_tokens(tokenizer),
+        numerics=choose(rates, decoder, 0.0),
+        micro=BATCH,
+        fingerprint=rows.fingerprint(),
+    )
     with tempfile.TemporaryDirectory() as work:
-        trainer.train(decoder, training, Path(work), Path(work) / "metrics.jsonl", Reporter(quiet=True), World())
+        place = Path(work)
+        trainer.train(decoder, training, place, place / "kept", place / "metrics.jsonl", Reporter(quiet=True), World())
     return bits_per_byte(decoder, tokenizer, json.loads((folder / "held-out.json").read_text("utf-8")))
 
 
