@@ -190,8 +190,8 @@ def test_the_loss_of_each_position_adds_up():
 
 
 def test_a_new_decoder_knows_nothing():
-    """Every token is as likely as another; one matrix for both gives logits of order one."""
-    for tied, near in ((False, 1e-5), (True, 0.7)):
+    """Every token is as likely as another; with one matrix for embedding and head nearly so."""
+    for tied, near in ((False, 1e-5), (True, 0.1)):
         shape = replace(SHAPES["every head its own keys"], tied=tied)
         decoder = Decoder(shape, 3)
         ids = _ids(shape, 4, 32)

@@ -144,14 +144,14 @@ class Decoder(nn.Module):
 
     def _initialise(self, generator: torch.Generator) -> None:
         """Uniform matrices of standard deviation width^-1/2; zero output projections and head; embedding of deviation
-        .8, or width^-1/2 where it is the head as well.
+        .8, or width^-1 where it is the head as well: a token's logit for itself, all that there is at first, is then 1.
         """
         with torch.no_grad():
             for name, parameter in self.named_parameters():
                 if name.endswith(("o_proj.weight", "down_proj.weight", "lm_head.weight")):
                     parameter.zero_()
                 elif name.endswith("embed_tokens.weight"):
-                    spread = self.shape.width**-0.5 if self.shape.tied else 0.8
+                    spread = 1 / self.shape.width if self.shape.tied else 0.8
                     parameter.normal_(0.0, spread, generator=generator)
                 elif parameter.ndim == 2:
                     bound = (3.0 / parameter.shape[1]) ** 0.5
