@@ -24,6 +24,7 @@ Scored are documents of sources that nobody trained on, in bits per byte of each
 """
 
 import argparse
+import contextlib
 import json
 import os
 import statistics
@@ -154,14 +155,16 @@ class Tool:
     def go(self, steps: int) -> dict[str, Any]:
         """Let it make so many steps; returns what they took."""
         assert self._process.stdin is not None
-        self._process.stdin.write(f"{steps}\n")
-        self._process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # what it died of is in its answer
+            self._process.stdin.write(f"{steps}\n")
+            self._process.stdin.flush()
         return self.answer()
 
     def end(self) -> None:
         """End it, whatever it does."""
         self._process.kill()
-        self._process.communicate()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.communicate()
 
 
 class Bench:
