@@ -46,6 +46,8 @@ _WORTH = 1.1
 """And those in eight bits, casts included, so many times: they are less exact."""
 _PAYS = 300.0
 """Seconds of training from which compiling pays: it takes 10 to 30 and makes a step a sixth faster."""
+_VARIANTS = 64
+"""Of a layer, that are compiled at most: by shapes and types, in all trainings of a process."""
 _SHARE, _SHARE_SHORT = 0.5, 0.25
 """What a training makes of the speed of products; a processor's that are in bfloat16 leave it waiting for memory."""
 _POSITIONS = 8192
@@ -88,9 +90,10 @@ class Numerics:
         decoder.recompute = self.recompute
         if self.precision == "fp8":
             for linear in _linears(decoder):
-                vars(linear)["forward"] = partial(_float8, linear)
+                linear.__class__ = float8.Linear
         if self.compiled:
             torch._inductor.config.deterministic = True
+            torch._dynamo.config.recompile_limit = _VARIANTS
             for layer in decoder.model.layers:
                 vars(layer)["forward"] = partial(_forward, torch.compile(layer.forward), layer.forward)
 
@@ -102,8 +105,10 @@ class Numerics:
 def release(decoder: Decoder) -> None:
     """Let the decoder compute in float32, step by step, as it did when it was made."""
     decoder.recompute = False
-    for module in (*decoder.model.layers, *_linears(decoder)):
-        vars(module).pop("forward", None)
+    for layer in decoder.model.layers:
+        vars(layer).pop("forward", None)
+    for linear in _linears(decoder):
+        linear.__class__ = nn.Linear
 
 
 def choose(model: Model, decoder: Decoder, flop: float) -> Numerics:
@@ -172,10 +177,6 @@ def _linears(decoder: Decoder) -> list[nn.Linear]:
 
 def _forward(compiled: Callable[..., Tensor], plain: Callable[..., Tensor], *inputs: Tensor | None) -> Tensor:
     return (compiled if torch.is_grad_enabled() else plain)(*inputs)
-
-
-def _float8(linear: nn.Linear, x: Tensor) -> Tensor:
-    return float8.product(x, linear.weight)
 
 
 def _has_float8() -> bool:
