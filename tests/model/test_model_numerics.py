@@ -106,6 +106,16 @@ def test_the_same_bits_every_time_and_nearly_those_of_float32(precision, compile
         assert any(not torch.equal(*pair) for pair in zip(steps[0], plain, strict=True))
 
 
+@pytest.mark.parametrize("precision", ["fp32", "fp8"])
+def test_what_is_compiled_for_one_layer_serves_all(precision):
+    torch.compiler.reset()
+    compiled = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    chosen, decoder = _numerics(precision, compiled=True, recompute=True), _decoder()
+    chosen.prepare(decoder)
+    _step(decoder, chosen)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled + 1 < compiled + SHAPE.layers
+
+
 def test_other_numbers_of_rows_and_held_out_text_go_through_a_compiled_decoder():
     chosen, decoder = _numerics(compiled=True), _decoder()
     chosen.prepare(decoder)

@@ -118,6 +118,8 @@ class Decoder(nn.Module):
         turns = rotary(self.shape, ids_BT.shape[1], ids_BT.device)
         borders = None if pieces_BT is None else separate(pieces_BT)
         x_BTD = self.model.embed_tokens(ids_BT)
+        if x_BTD.is_cuda and torch.is_autocast_enabled("cuda"):
+            x_BTD = x_BTD.to(torch.get_autocast_dtype("cuda"))  # as sharded weights make it
         for layer in self.model.layers:
             if self.recompute and torch.is_grad_enabled():
                 x_BTD = checkpoint(layer, x_BTD, turns, borders, use_reentrant=False, preserve_rng_state=False)
@@ -196,8 +198,10 @@ def attend(q_BTHE: Tensor, k_BTKE: Tensor, v_BTKE: Tensor, borders: Tensor | Non
         assert isinstance(y, Tensor)
         return y.view_as(q_BTHE)
     q, k, v = (x.transpose(1, 2) for x in (q_BTHE, k_BTKE, v_BTKE))
-    grouped = q.shape[1] != k.shape[1]
-    y = F.scaled_dot_product_attention(q, k, v, attn_mask=borders, is_causal=borders is None, enable_gqa=grouped)
+    groups = q.shape[1] // k.shape[1]
+    if q.is_cuda and borders is not None:  # no kernel takes a mask and fewer heads of keys
+        k, v, groups = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1), 1
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=borders, is_causal=borders is None, enable_gqa=groups > 1)
     return y.transpose(1, 2)
 
 
