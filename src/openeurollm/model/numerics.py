@@ -117,17 +117,15 @@ def choose(model: Model, decoder: Decoder, flop: float) -> Numerics:
     Raises `BadInput` where the recipe wants eight bits of a device that has no such products.
     """
     speeds = _speeds()
-    precision: str = model.precision
-    if precision == "fp8" and not _has_float8():
+    if model.precision == "fp8" and not _has_float8():
         raise BadInput('[model] precision = "fp8" is not for this device; `auto` chooses what is')
-    if precision == "auto":
-        precision = _fastest(speeds)
-        if precision == "bf16" and _float8_pays(decoder):
-            precision = "fp8"
+    precision: str = _fastest(speeds) if model.precision == "auto" else model.precision
     speed = speeds["fp32" if precision == "fp32" else "bf16"]
     wished = flop / (_share(precision) * speed) > _PAYS if model.compile == "auto" else model.compile
     lacking = _no_compiler() if wished else ""
     compiled = wished and not lacking
+    if model.precision == "auto" and precision == "bf16" and compiled and _float8_pays(decoder):
+        precision = "fp8"
     told = ", ".join(f"{name} {each / 1e9:,.0f}" for name, each in speeds.items())
     words = f"{precision} (GFLOP/s measured: {told}), {'compiled' if compiled else 'not compiled'}{lacking}"
     return Numerics(precision, compiled, model.recompute, words, speed, peak())
@@ -188,7 +186,7 @@ def _has_float8() -> bool:
 
 
 def _float8_pays(decoder: Decoder) -> bool:
-    """Whether the products of a layer and of its gradient, casts included, are faster in eight bits."""
+    """Whether a layer's products and those of its gradient are faster in eight bits, with casts, which are compiled."""
     if device().type == "cpu" or not _has_float8():
         return False
     shapes = [linear.weight.shape for linear in decoder.model.layers[0].modules() if isinstance(linear, nn.Linear)]
