@@ -28,7 +28,7 @@ from openeurollm.model.decoder import Decoder
 from openeurollm.model.distributed import World
 from openeurollm.model.guard import Guard
 from openeurollm.model.held_out import HeldOut
-from openeurollm.model.numerics import Numerics, device
+from openeurollm.model.numerics import Numerics, device, release
 from openeurollm.model.optimizer import local, optimizers
 from openeurollm.model.schedule import Schedule
 from openeurollm.model.window import Window
@@ -69,6 +69,7 @@ def prepare(workers: int) -> None:
     torch.set_num_threads(workers)
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.set_float32_matmul_precision("highest")
 
 
@@ -101,6 +102,7 @@ def train(
             torch.set_flush_denormal(False)
     if not all(bool(weights.isfinite().all()) for weights in map(local, decoder.parameters())):
         raise Failure(f"{training.title}: weights are no numbers after the last step; lower its rates in the recipe")
+    release(decoder)
     decoder.eval()
     return loop.told()
 
