@@ -1,6 +1,8 @@
 """Parquet from strangers, row by row: what its pages say they unpack to is looked at before any of them is unpacked."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -10,8 +12,8 @@ import pyarrow.parquet as pq
 
 from openeurollm.corpus.sources.packed import Damaged, allowance
 
-_MAX_FOOTER = 64 << 20
-"""Bytes in which a file says what is in it."""
+_MAX_FOOTER, _MAX_ITEMS = 16 << 20, 1_000_000
+"""Bytes in which a file says what is in it, and the longest list there (Arrow's own bound)."""
 _MAX_PAGE, _MAX_PAGE_VALUES = 512 << 20, 10_000_000
 """Bytes and values of a page, which is unpacked as one; a run of equal values takes next to no space."""
 _BATCH_BYTES, _BATCH_ROWS = 256 << 20, 256
@@ -21,8 +23,10 @@ _LEAST = 64
 _MAX_VALUE = 64 << 10
 """Bytes of a value beside the text; longer ones are left out."""
 _BUFFER = 1 << 18
-_MAX_FIELDS, _MAX_DEPTH = 50, 3
+_MAX_FIELDS, _MAX_DEPTH = 50, 8
 _DICTIONARY = 2
+_I32, _I64, _BINARY, _LIST, _STRUCT = 5, 6, 8, 9, 12
+"""Kinds of fields in Thrift's compact protocol; one of another kind than its number has in Parquet is none to Arrow."""
 
 
 def rows(
@@ -43,7 +47,7 @@ def rows(
 def _rows(
     file: Path, text: str, others: Collection[str], most: int, left: int
 ) -> Iterator[tuple[int, dict[str, bytes | str | None]]]:
-    _check_footer(file)
+    groups = _groups(file)
     leaves = _leaves(pq.read_metadata(file), text, others)
     lists = [leaf for column, leaf in leaves.items() if column != leaf]
     with (
@@ -52,8 +56,7 @@ def _rows(
     ):
         rows_left = table.metadata.num_rows
         for group in range(table.num_row_groups):
-            told = table.metadata.row_group(group)
-            unpacked, largest = _measured(raw, told, set(leaves.values()), left)
+            unpacked, largest = _measured(raw, groups[group], set(leaves.values()), left)
             left, number = left - unpacked, 0
             at_a_time = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, largest)))
             for batch in table.iter_batches(at_a_time, row_groups=[group], columns=list(leaves), use_threads=False):
@@ -62,19 +65,62 @@ def _rows(
                     if left < 0:
                         raise Damaged("unpacks_too_far")
                     yield size, row
-            if number != told.num_rows:
+            if number != table.metadata.row_group(group).num_rows:
                 raise Damaged("corrupt")
             rows_left -= number
     if rows_left:
         raise Damaged("corrupt")
 
 
-def _check_footer(file: Path) -> None:
+def _groups(file: Path) -> list["_Chunks"]:
+    """Where the row groups' columns are, from the footer: Arrow ends the process at some damaged ones when it is asked.
+
+    https://parquet.apache.org/docs/file-format/metadata
+    """
     with open(file, "rb") as raw:
         size = raw.seek(0, 2)
         raw.seek(max(0, size - 8))
-        if int.from_bytes(raw.read(4), "little") > _MAX_FOOTER:
+        length = int.from_bytes(raw.read(4), "little")
+        if not 0 < length <= size - 8:
             raise Damaged("corrupt")
+        if length > _MAX_FOOTER:
+            raise Damaged("too_large")
+        raw.seek(size - 8 - length)
+        footer = _struct(BytesIO(raw.read(length)), _MAX_DEPTH)
+    return [_chunks(group) for group in _list(footer, 4)]
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """The pages of one column in one row group: where they begin, their bytes as they are stored, their values."""
+
+    start: int
+    length: int
+    values: int
+
+
+_Chunks = dict[str, list[_Chunk]]
+
+
+def _chunks(group: "Field") -> _Chunks:
+    chunks: _Chunks = {}
+    for column in _list(group, 1):
+        told = column.get((3, _STRUCT)) if isinstance(column, dict) else None
+        path = b".".join(each for each in _list(told, 3) if isinstance(each, bytes)).decode("utf-8", "replace")
+        values, length, start, dictionary = (_number(told, number) for number in (5, 7, 9, 11))
+        begins = dictionary if 0 < dictionary < start else start
+        chunks.setdefault(path, []).append(_Chunk(begins, length, values))
+    return chunks
+
+
+def _list(fields: "Field", number: int) -> list["Field"]:
+    items = fields.get((number, _LIST)) if isinstance(fields, dict) else None
+    return items if isinstance(items, list) else []
+
+
+def _number(fields: "Field", number: int) -> int:
+    value = fields.get((number, _I64)) if isinstance(fields, dict) else None
+    return value if isinstance(value, int) else 0
 
 
 def _leaves(metadata: pq.FileMetaData, text: str, others: Collection[str]) -> dict[str, str]:
@@ -106,6 +152,7 @@ def _of_batch(batch: pa.RecordBatch, text: str, most: int) -> Iterator[tuple[int
 
 def _values(column: pa.Array) -> list[str | None]:
     if pa.types.is_list(column.type):
+        _check_dictionary(column.values)
         return [first[0] if first else None for first in pc.list_slice(column, 0, 1).to_pylist()]
     data = _bytes(column)
     short = pc.if_else(pc.greater(pc.binary_length(data), _MAX_VALUE), None, data)
@@ -115,19 +162,24 @@ def _values(column: pa.Array) -> list[str | None]:
 def _bytes(column: pa.Array) -> pa.Array:
     """The column as bytes: of text in UTF-8, of numbers and dates as they are written."""
     if pa.types.is_dictionary(column.type):
+        _check_dictionary(column)
         column = column.dictionary_decode()
     if pa.types.is_primitive(column.type) or pa.types.is_decimal(column.type):
         column = column.cast(pa.string())
     return column.cast(pa.large_binary())
 
 
-def _measured(raw: BinaryIO, group: pq.RowGroupMetaData, leaves: Collection[str], left: int) -> tuple[int, int]:
+def _check_dictionary(column: pa.DictionaryArray) -> None:
+    """Raise `Damaged` where a value is none of the dictionary's: Arrow would read whatever lies behind it."""
+    least, most = pc.min_max(column.indices).values()
+    if least.is_valid and not 0 <= least.as_py() <= most.as_py() < len(column.dictionary):
+        raise Damaged("corrupt")
+
+
+def _measured(raw: BinaryIO, group: _Chunks, leaves: Collection[str], left: int) -> tuple[int, int]:
     """Bytes that the columns `leaves` of a row group unpack to, at most `left`, and those of its largest dictionary."""
     unpacked = largest = 0
-    for number in range(group.num_columns):
-        chunk = group.column(number)
-        if chunk.path_in_schema not in leaves:
-            continue
+    for chunk in (chunk for leaf in leaves for chunk in group.get(leaf, ())):
         for kind, size, values in _pages(raw, chunk):
             unpacked += max(size, _LEAST)
             if unpacked > left:
@@ -138,21 +190,18 @@ def _measured(raw: BinaryIO, group: pq.RowGroupMetaData, leaves: Collection[str]
     return unpacked, largest
 
 
-def _pages(raw: BinaryIO, chunk: pq.ColumnChunkMetaData) -> Iterator[tuple[int, int, int]]:
+def _pages(raw: BinaryIO, chunk: _Chunk) -> Iterator[tuple[int, int, int]]:
     """Kind, bytes when unpacked and number of values of each page of a column chunk, from the pages' own headers.
 
     The file's footer says these too, but Arrow goes by the headers.
     """
-    place, values = chunk.data_page_offset, 0
-    if chunk.has_dictionary_page and 0 < chunk.dictionary_page_offset < place:
-        place = chunk.dictionary_page_offset
-    end = place + chunk.total_compressed_size
-    while place < end and values < chunk.num_values:
+    place, values = chunk.start, 0
+    while place < chunk.start + chunk.length and values < chunk.values:
         raw.seek(place)
         header = _struct(raw, _MAX_DEPTH)
-        kind, unpacked, packed = (header.get(number) for number in (1, 2, 3))
-        data = header.get(5) or header.get(8) or {}
-        number = data.get(1) if isinstance(data, Mapping) else None
+        kind, unpacked, packed = (header.get((number, _I32)) for number in (1, 2, 3))
+        data = header.get((5, _STRUCT)) or header.get((8, _STRUCT)) or {}
+        number = data.get((1, _I32)) if isinstance(data, dict) else None
         if not (isinstance(unpacked, int) and isinstance(packed, int) and unpacked >= 0 and packed >= 0):
             raise Damaged("corrupt")
         place, number = raw.tell() + packed, number if isinstance(number, int) else 0
@@ -160,50 +209,69 @@ def _pages(raw: BinaryIO, chunk: pq.ColumnChunkMetaData) -> Iterator[tuple[int, 
         yield kind if isinstance(kind, int) else -1, unpacked, number
 
 
-Field = int | dict[int, "Field"] | None
+Field = int | bytes | list["Field"] | dict[tuple[int, int], "Field"] | None
 
 
-def _struct(raw: BinaryIO, depth: int) -> dict[int, Field]:
-    """The fields of a structure by number, as Thrift's compact protocol writes them."""
-    fields: dict[int, Field] = {}
+def _struct(raw: BinaryIO, depth: int) -> dict[tuple[int, int], Field]:
+    """The fields of a structure by number and kind, as Thrift's compact protocol writes them, each at most once.
+
+    https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
+    """
+    fields: dict[tuple[int, int], Field] = {}
     number = 0
     for _ in range(_MAX_FIELDS):
-        head = raw.read(1)
-        if head == b"\0":
-            return fields
+        head = _byte(raw)
         if not head:
+            return fields
+        step, kind = head >> 4, head & 15
+        number = number + step if step else _integer(raw, 16)
+        if (number, kind) in fields:
             break
-        step, kind = head[0] >> 4, head[0] & 15
-        number = number + step if step else _integer(raw)
-        fields[number] = _field(raw, kind, depth)
+        fields[number, kind] = kind == 1 if kind in (1, 2) else _field(raw, kind, depth)
     raise Damaged("corrupt")
 
 
 def _field(raw: BinaryIO, kind: int, depth: int) -> Field:
-    if kind in (1, 2):
-        return kind == 1
-    if kind in (4, 5, 6):
-        return _integer(raw)
-    if kind == 12 and depth:
+    if kind in (4, _I32, _I64):
+        return _integer(raw, {4: 16, _I32: 32}.get(kind, 64))
+    if kind == _BINARY:
+        return raw.read(min(_varint(raw), _MAX_FOOTER))
+    if kind == _LIST and depth:
+        return _items(raw, depth - 1)
+    if kind == _STRUCT and depth:
         return _struct(raw, depth - 1)
-    if kind not in (3, 7, 8):
+    if kind not in (1, 2, 3, 7) or not raw.read(8 if kind == 7 else 1):
         raise Damaged("corrupt")
-    raw.seek({3: 1, 7: 8}.get(kind) or min(_varint(raw), _MAX_FOOTER), 1)
     return None
 
 
-def _integer(raw: BinaryIO) -> int:
+def _items(raw: BinaryIO, depth: int) -> list[Field]:
+    head = _byte(raw)
+    number = head >> 4 if head < 0xF0 else _varint(raw)
+    if number > _MAX_ITEMS:
+        raise Damaged("corrupt")
+    return [_field(raw, head & 15, depth) for _ in range(number)]
+
+
+def _integer(raw: BinaryIO, bits: int) -> int:
     value = _varint(raw)
+    if value >> bits:
+        raise Damaged("corrupt")
     return (value >> 1) ^ -(value & 1)
 
 
 def _varint(raw: BinaryIO) -> int:
     value = 0
     for shift in range(0, 70, 7):
-        byte = raw.read(1)
-        if not byte:
-            break
-        value |= (byte[0] & 127) << shift
-        if byte[0] < 128:
+        byte = _byte(raw)
+        value |= (byte & 127) << shift
+        if byte < 128:
             return value
     raise Damaged("corrupt")
+
+
+def _byte(raw: BinaryIO) -> int:
+    byte = raw.read(1)
+    if not byte:
+        raise Damaged("corrupt")
+    return byte[0]
