@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import itertools
 import json
 import random
 import subprocess
@@ -273,12 +272,13 @@ def test_a_file_cut_anywhere_is_damage(small, tmp_path):
         assert _problems(tmp_path) == {"corrupt": 1}, cut
 
 
-def test_any_byte_may_be_wrong(tmp_path):
+@pytest.mark.parametrize("columns", [["text"], ["text", "lang"]])
+def test_any_byte_may_be_wrong(tmp_path, columns):
     """Arrow ends the process at some such footers when it is asked for them, and at words outside a dictionary."""
-    pq.write_table(SMALL.select(["text", "lang"]).slice(0, 3), tmp_path / "x.parquet", compression="none")
+    pq.write_table(SMALL.select(columns).slice(0, 3), tmp_path / "x.parquet", compression="none")
     data = (tmp_path / "x.parquet").read_bytes()
-    for at, change in itertools.product(range(4, len(data) - 8), (1, 128)):
-        (tmp_path / "x.parquet").write_bytes(data[:at] + bytes([(data[at] + change) % 256]) + data[at + 1 :])
+    for at in range(4, len(data) - 8):
+        (tmp_path / "x.parquet").write_bytes(data[:at] + bytes([(data[at] + 4) % 256]) + data[at + 1 :])
         with contextlib.suppress(sources.BadInput):
             assert len(_read(source("parquet", tmp_path))) <= 4
 
