@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from openeurollm.errors import BadInput
 from openeurollm.model.decoder import Decoder
 from openeurollm.model.law import bundled
-from openeurollm.model.shape import Shape, Text, choose, derive, neighbours, suitable_vocabulary
+from openeurollm.model.shape import Shape, Text, choose, law_of, neighbours, suitable_vocabulary
 from openeurollm.recipe import Model, batch_tokens, compute
 
 
@@ -41,10 +41,16 @@ def _model(compute, **parts):
     return Model(compute=compute, **{"context": 64, "batch_tokens": 1024, **parts})
 
 
+def _derived(model, vocabulary, tokens, max_epochs):
+    law = law_of(model)
+    chosen = choose(model, vocabulary, Text(tokens, max_epochs, law.bytes_per_token), law)
+    return chosen.shape, chosen.tokens
+
+
 @given(st.floats(10, 19), st.floats(0, 2, allow_subnormal=False), st.sampled_from([1e5, 1e7, 1e10]))
 def test_more_compute_never_makes_a_smaller_model_or_fewer_tokens_than_it_pays(exponent, more, text):
-    smaller, few = derive(_model(10**exponent), 4096, text, 4)
-    larger, many = derive(_model(10 ** (exponent + more)), 4096, text, 4)
+    smaller, few = _derived(_model(10**exponent), 4096, text, 4)
+    larger, many = _derived(_model(10 ** (exponent + more)), 4096, text, 4)
     assert larger.parameters >= smaller.parameters
     for shape, tokens, budget in ((smaller, few, 10**exponent), (larger, many, 10 ** (exponent + more))):
         assert tokens % 1024 == 0
@@ -54,7 +60,7 @@ def test_more_compute_never_makes_a_smaller_model_or_fewer_tokens_than_it_pays(e
 
 @given(st.floats(11, 20), st.integers(300, 200_000))
 def test_every_derived_shape_is_one_that_divides(exponent, vocabulary):
-    shape, _ = derive(_model(10**exponent, batch_tokens=64), vocabulary, 1e9, 4)
+    shape, _ = _derived(_model(10**exponent, batch_tokens=64), vocabulary, 1e9, 4)
     assert shape.heads * shape.head == shape.width
     assert shape.heads % shape.key_value_heads == 0
     assert shape.head % 2 == 0
@@ -62,32 +68,32 @@ def test_every_derived_shape_is_one_that_divides(exponent, vocabulary):
 
 
 def test_the_same_budget_gives_the_same_shape():
-    assert derive(_model(1e15), 8192, 1e7, 4) == derive(_model(1e15), 8192, 1e7, 4)
+    assert _derived(_model(1e15), 8192, 1e7, 4) == _derived(_model(1e15), 8192, 1e7, 4)
 
 
 def test_where_text_is_short_a_larger_model_is_not_trained_on_more_of_it():
-    _, tokens = derive(_model(1e16), 4096, 100_000, 4)
+    _, tokens = _derived(_model(1e16), 4096, 100_000, 4)
     assert tokens == 400_000 // 1024 * 1024
 
 
 @pytest.mark.parametrize("compute", [1.0, 1e6, 1e8])
 def test_a_budget_that_pays_for_no_batch_is_bad_input_that_names_the_least(compute):
     with pytest.raises(BadInput, match=r"does not pay for one batch; the least is .* FLOP"):
-        derive(_model(compute), 4096, 1e6, 4)
+        _derived(_model(compute), 4096, 1e6, 4)
 
 
 def test_the_least_that_is_named_is_enough():
     with pytest.raises(BadInput) as told:
-        derive(_model(1.0), 4096, 1e6, 4)
+        _derived(_model(1.0), 4096, 1e6, 4)
     least = float(str(told.value).rpartition("the least is ")[2].removesuffix(" FLOP"))
-    _, tokens = derive(_model(1.05 * least), 4096, 1e6, 4)
+    _, tokens = _derived(_model(1.05 * least), 4096, 1e6, 4)
     assert tokens == 1024
 
 
 def test_a_given_shape_is_taken_as_it_is(tiny):
     given = "{layers=3,width=48,heads=6,key_value_heads=2,feed_forward=100}"
     model = tiny.change(f"model.shape={given}").model
-    shape, tokens = derive(model, 800, 1e6, 4)
+    shape, tokens = _derived(model, 800, 1e6, 4)
     assert shape == Shape(800, 3, 48, 6, 2, 8, 100, 64)
     assert tokens == int(1e11 / shape.flop_per_token) // 1024 * 1024
 
@@ -111,7 +117,7 @@ def test_a_given_shape_that_does_not_divide_is_refused(tiny, given, message):
 @pytest.mark.parametrize(("batch_tokens", "size"), [(1000, 960), (64, 64), (16, 64), (127, 64), (128, 128)])
 def test_a_batch_is_whole_sequences_and_is_paid_for(batch_tokens, size):
     """The trainer makes at least one sequence of a batch; the budget counts what it makes."""
-    shape, tokens = derive(_model(1e9, batch_tokens=batch_tokens), 400, 1e9, 4)
+    shape, tokens = _derived(_model(1e9, batch_tokens=batch_tokens), 400, 1e9, 4)
     assert tokens % size == 0
     assert tokens * shape.flop_per_token <= 1e9
 
@@ -208,8 +214,8 @@ def test_the_law_of_a_sweep_is_used_where_the_recipe_names_it(tmp_path):
     law = bundled().model_copy(update={"bytes_per_token": 2.0})
     (tmp_path / "law.json").write_text(law.model_dump_json(), "utf-8")
     with pytest.raises(BadInput, match="no such file"):
-        derive(Model(compute=1e12, law=tmp_path / "absent.json"), 4096, 1e9, 4)
-    assert derive(Model(compute=1e12, law=tmp_path / "law.json"), 4096, 1e9, 4)[1] > 0
+        _derived(Model(compute=1e12, law=tmp_path / "absent.json"), 4096, 1e9, 4)
+    assert _derived(Model(compute=1e12, law=tmp_path / "law.json"), 4096, 1e9, 4)[1] > 0
 
 
 # ---- batch and vocabulary

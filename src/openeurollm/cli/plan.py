@@ -33,9 +33,9 @@ def plan(
     loaded = recipes.load(recipe, settings or ())
     ahead = outlook(loaded, RunFolder(runs / loaded.name))
     if flop_per_s is None:
-        from openeurollm.model.numerics import matmul_speed
+        from openeurollm.model.numerics import training_speed
 
-        flop_per_s = 0.5 * matmul_speed()
+        flop_per_s = training_speed()
     try:
         found = room.plan(ahead.budget, flop_per_s, watts, euros_per_kwh)
     except ValueError as error:

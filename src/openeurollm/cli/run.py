@@ -135,17 +135,17 @@ def _nodes(given: list[str]) -> dict[str, int]:
 
 
 def _show_plan(recipe: Any, folder: Any, steps: Any, as_json: bool) -> None:
-    from openeurollm.model.numerics import matmul_speed
+    from openeurollm.model.numerics import training_speed
     from openeurollm.model.outlook import outlook
     from openeurollm.plan import plan
 
     cost: dict[str, Any] | None = None
     if any(step.build and step.stage == "model" for step in steps):
-        ahead, speed = outlook(recipe, folder), matmul_speed()
-        found = plan(ahead.budget, 0.5 * speed)
+        ahead, speed = outlook(recipe, folder), training_speed()
+        found = plan(ahead.budget, speed)
         cost = {
             "training_flop": found.flop,
-            "matmul_flop_per_s": round(speed),
+            "training_flop_per_s": round(speed),
             "training_minutes": round(found.seconds / 60, 1),
             "model": ahead.asdict(),
         }
@@ -156,7 +156,7 @@ def _show_plan(recipe: Any, folder: Any, steps: Any, as_json: bool) -> None:
     if cost:
         show_outlook(ahead)
         minutes = max(1, round(cost["training_minutes"]))
-        print(f"training: {cost['training_flop']:.2g} FLOP, about {minutes} minutes here at half the matmul speed")
+        print(f"training: {cost['training_flop']:.2g} FLOP, about {minutes} minutes here")
 
 
 def show_outlook(ahead: Any) -> None:

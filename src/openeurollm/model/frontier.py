@@ -7,25 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from openeurollm.ledger.pictures import line_of, mark, picture
 from openeurollm.model.law import Estimate, Law, Point
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _FOOT = 760, 460, 62, 26, 104, 52
 _STEPS = 60
-_LIGHT = ("#0b62a8", "#c2410c", "#0f7b5f", "#a21caf", "#8a6d00", "#475569")
-_DARK = ("#63b3ff", "#ff9a5c", "#3ddc97", "#f0a6ff", "#ffd84d", "#b8c4d6")
-_SHAPES = (
-    "M-4.6 0a4.6 4.6 0 1 0 9.2 0a4.6 4.6 0 1 0 -9.2 0z",
-    "M-4.1 -4.1h8.2v8.2h-8.2z",
-    "M0 -5.8L5.8 0L0 5.8L-5.8 0z",
-    "M0 -5.4L5.3 4.2L-5.3 4.2z",
-    "M0 5.4L5.3 -4.2L-5.3 -4.2z",
-    "M-5 -1.7H-1.7V-5H1.7V-1.7H5V1.7H1.7V5H-1.7V1.7H-5z",
-)
-"""Colours and shapes of the sizes, told apart with any colour vision, on light pages and dark ones."""
-_STYLE = (
-    ".p{{fill:{ground}}}.t{{fill:{ink}}}.s{{fill:{faint}}}.g{{stroke:{grid}}}.d{{stroke:{ground};stroke-width:1.2}}"
-    ".f{{stroke:{ink};stroke-width:2;fill:none}}.b{{fill:{faint};opacity:.2}}.x{{fill:{ink};stroke:{ground}}}"
-)
 
 Place = Callable[[float], float]
 
@@ -56,11 +42,7 @@ def chart(law: Law, costs: Sequence[tuple[float, float]], told: Mapping[str, Any
         *(_dot(point, sizes.index(point.size), x, y) for point in law.points),
         _forecast(budget, chosen, x, y),
     ]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" font-size="12.5" '
-        f'font-family="system-ui, sans-serif"><title>Bits per byte over compute</title><style>{_style()}</style>'
-        f'<rect class="p" width="100%" height="100%"/>{"".join(body)}</svg>\n'
-    )
+    return picture(_WIDTH, _HEIGHT, "Bits per byte over compute", body)
 
 
 def _frontier(law: Law, costs: Sequence[tuple[float, float]], flop: float) -> Estimate:
@@ -89,16 +71,6 @@ def _scale(low: float, high: float, first: float, last: float) -> Place:
     return lambda value: first + (math.log(value) - low) / (high - low) * (last - first)
 
 
-def _style() -> str:
-    light = _STYLE.format(ground="#fff", ink="#1a202c", faint="#566073", grid="#e6e9ef")
-    dark = _STYLE.format(ground="#12161d", ink="#e8ecf2", faint="#a3adbd", grid="#262d39")
-    return f"{light}{_colours(_LIGHT)}@media(prefers-color-scheme:dark){{{dark}{_colours(_DARK)}}}"
-
-
-def _colours(colours: Sequence[str]) -> str:
-    return "".join(f".c{n}{{fill:{colour}}}.m{n}{{stroke:{colour};fill:none}}" for n, colour in enumerate(colours))
-
-
 def _text(x: float, y: float, words: str, kind: str, more: str = "") -> str:
     return f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" {more}>{escape(words)}</text>'
 
@@ -107,7 +79,7 @@ def _legend(sizes: Sequence[float]) -> list[str]:
     found, x = [], 20.0
     for number, size in enumerate(sizes):
         words = f"{size / 1e6:.2g} M" if size < 1e9 else f"{size / 1e9:.2g} B"
-        found += [_mark(x, 66, number), _text(x + 10, 70, words, "t")]
+        found += [mark(x, 66, number), _text(x + 10, 70, words, "t")]
         x += 74
     line = f'<line class="f" stroke-dasharray="7 4" x1="{x:.0f}" x2="{x + 26:.0f}" y1="66" y2="66"/>'
     return [*found, line, _text(x + 32, 70, "best for the compute, 95 % interval", "t")]
@@ -148,18 +120,12 @@ def _curve(
     a_flop = max(point.text / point.flop for point in law.points if point.size == size)
     found = [(flop, float(law.best.loss(size, flop * a_flop))) for flop in np.geomspace(*flops, _STEPS)]
     inside = [(flop, loss) for flop, loss in found if losses[0] <= loss <= losses[1]]
-    kind = number % len(_SHAPES)
-    return f'<path class="m{kind}" stroke-width="1.4" d="{_line(inside, x, y)}"/>' if inside else ""
+    return f'<path class="{line_of(number)}" stroke-width="1.4" d="{_line(inside, x, y)}"/>' if inside else ""
 
 
 def _dot(point: Point, number: int, x: Place, y: Place) -> str:
     words = f"{point.size:,.0f} parameters, {point.text / 1e6:,.3g} MB of text, {point.flop:.2g} FLOP: {point.loss:.3f}"
-    return _mark(x(point.flop), y(point.loss), number, f"<title>{words} bits a byte</title>")
-
-
-def _mark(x: float, y: float, number: int, note: str = "") -> str:
-    kind = number % len(_SHAPES)
-    return f'<path class="d c{kind}" transform="translate({x:.1f} {y:.1f})" d="{_SHAPES[kind]}">{note}</path>'
+    return mark(x(point.flop), y(point.loss), number, f"{words} bits a byte")
 
 
 def _forecast(budget: float, chosen: Mapping[str, Any], x: Place, y: Place) -> str:

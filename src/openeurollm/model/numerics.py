@@ -81,6 +81,11 @@ class Numerics:
         """The type in which weights are gathered for products."""
         return torch.float32 if self.precision == "fp32" else torch.bfloat16
 
+    @property
+    def training_flop_per_s(self) -> float:
+        """FLOP a second that a training is likely to do: a forecast."""
+        return _share(self.precision) * self.matmul_flop_per_s
+
     def prepare(self, decoder: Decoder) -> None:
         """Set the decoder to this, in place and before its weights are sharded; `release` takes it back.
 

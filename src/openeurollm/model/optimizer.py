@@ -17,12 +17,20 @@ _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 class Muon(torch.optim.Optimizer):
     """Momentum whose update is made orthogonal by five Newton–Schulz steps (Jordan et al. 2024).
 
-    Unlike `torch.optim.Muon` it computes in float32 on processors, where bfloat16 is several times slower, takes
-    matrices of one shape together, and has each matrix of a sharded model made orthogonal by one process.
+    Unlike `torch.optim.Muon` it makes products in the precision of the training, takes matrices of one shape together,
+    and has each matrix of a sharded model made orthogonal by one process.
     """
 
-    def __init__(self, parameters: list[nn.Parameter], rate: float, decay: float = 0.0, momentum: float = 0.95) -> None:
+    def __init__(
+        self,
+        parameters: list[nn.Parameter],
+        rate: float,
+        decay: float = 0.0,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__(parameters, {"lr": rate, "weight_decay": decay, "momentum": momentum})
+        self._dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
@@ -35,7 +43,7 @@ class Muon(torch.optim.Optimizer):
             for shape, parameters in alike.items():
                 updates = [self._momentum(parameter, group["momentum"]) for parameter in parameters]
                 scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
-                for parameter, update in zip(parameters, _orthogonal_each(updates, parameters[0]), strict=True):
+                for parameter, update in zip(parameters, self._orthogonal(updates, parameters[0]), strict=True):
                     weights = local(parameter)
                     weights.mul_(1 - group["lr"] * group["weight_decay"])
                     weights.add_(update, alpha=-scale)
@@ -49,6 +57,13 @@ class Muon(torch.optim.Optimizer):
         buffer.lerp_(gradient, 1 - momentum)
         return gradient.lerp(buffer, momentum)
 
+    def _orthogonal(self, updates: list[Tensor], parameter: nn.Parameter) -> list[Tensor]:
+        """The updates of matrices of one shape made orthogonal; of sharded ones this process' rows, in and out."""
+        if not isinstance(parameter, DTensor):
+            return list(orthogonal(torch.stack(updates), self._dtype))
+        shards = parameter.device_mesh["shard"].get_group()
+        return _shared(updates, shards, parameter.shape[0], parameter.shape[1], self._dtype)
+
 
 def local(tensor: Any) -> Tensor:
     """The part of a tensor that this process holds: of a sharded one its rows."""
@@ -56,15 +71,7 @@ def local(tensor: Any) -> Tensor:
     return held
 
 
-def _orthogonal_each(updates: list[Tensor], parameter: nn.Parameter) -> list[Tensor]:
-    """The updates of matrices of one shape made orthogonal; of sharded ones this process' rows, in and out."""
-    if not isinstance(parameter, DTensor):
-        return list(orthogonal(torch.stack(updates)))
-    shards = parameter.device_mesh["shard"].get_group()
-    return _shared(updates, shards, parameter.shape[0], parameter.shape[1])
-
-
-def _shared(rows: list[Tensor], group: dist.ProcessGroup, height: int, width: int) -> list[Tensor]:
+def _shared(rows: list[Tensor], group: dist.ProcessGroup, height: int, width: int, dtype: torch.dtype) -> list[Tensor]:
     """Matrices of which each process of the group has some rows: each process puts together its share of the matrices,
     makes them orthogonal, and gives the others their rows back.
     """
@@ -83,7 +90,7 @@ def _shared(rows: list[Tensor], group: dist.ProcessGroup, height: int, width: in
             part.view(numbers[rank], part_height, width)
             for part, part_height in zip(torch.split(received, theirs), heights, strict=True)
         ]
-        done = torch.split(orthogonal(torch.cat(parts, dim=1)), heights, dim=1)
+        done = torch.split(orthogonal(torch.cat(parts, dim=1), dtype), heights, dim=1)
         received = torch.cat([part.flatten() for part in done])
     returned = torch.empty_like(sent)
     dist.all_to_all_single(returned, received, mine, theirs, group=group)
@@ -92,20 +99,24 @@ def _shared(rows: list[Tensor], group: dist.ProcessGroup, height: int, width: in
     return [part.view(heights[rank], width) for part in torch.split(returned, heights[rank] * width)]
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
-    """The nearest (semi-)orthogonal matrix to each of a stack (n, rows, columns), to about 30 % in singular values."""
+def orthogonal(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+    """The nearest (semi-)orthogonal matrix to each of a stack (n, rows, columns), to about 30 % in singular values.
+
+    Products are made in `dtype`.
+    """
     a, b, c = _NEWTON_SCHULZ
     x: Tensor = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
-    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
-    x = x.bfloat16() if x.is_cuda else x
+    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(5):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
     x = x.to(matrices.dtype)
     return x.mT if matrices.shape[1] > matrices.shape[2] else x
 
 
-def optimizers(decoder: Decoder, model: Model, factor: float = 1.0) -> list[torch.optim.Optimizer]:
+def optimizers(
+    decoder: Decoder, model: Model, factor: float = 1.0, dtype: torch.dtype = torch.float32
+) -> list[torch.optim.Optimizer]:
     """The optimisers of a decoder, every rate times `factor`; each group remembers its rate as `initial_lr`.
 
     A matrix that is embedding and head in one learns at the head's rate.
@@ -121,7 +132,7 @@ def optimizers(decoder: Decoder, model: Model, factor: float = 1.0) -> list[torc
     if not decoder.shape.tied:
         groups.append({"params": [decoder.model.embed_tokens.weight], "lr": model.embedding_rate * factor})
     adam = torch.optim.AdamW(groups, betas=(0.8, 0.95), eps=1e-10, weight_decay=0.0)
-    muon = Muon(matrices, model.muon_rate * factor, model.weight_decay)
+    muon = Muon(matrices, model.muon_rate * factor, model.weight_decay, dtype=dtype)
     for optimizer in (muon, adam):
         for group in optimizer.param_groups:
             group["initial_lr"] = group["lr"]

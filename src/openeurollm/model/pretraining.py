@@ -229,11 +229,11 @@ def agreed(model: Model, decoder: Decoder, flop: float, world: World) -> Numeric
 
 def words(found: Plan, chosen: Numerics, world: World) -> str:
     """What is about to be trained, in a line."""
-    minutes = found.flop / (0.5 * chosen.matmul_flop_per_s * world.size) / 60
+    minutes = found.flop / (chosen.training_flop_per_s * world.size) / 60
     return (
         f"{found.shape.parameters:,} parameters ({found.shape.layers} layers of {found.shape.width}), "
         f"{found.schedule.steps:,} steps of {found.schedule.rows * found.shape.context:,} tokens, {found.flop:.2g} "
-        f"FLOP: about {max(1, round(minutes))} minutes here at half the matmul speed, and "
+        f"FLOP: about {max(1, round(minutes))} minutes here, and "
         f"{found.predicted.value:.2f} bits a byte ({found.predicted.low:.2f}–{found.predicted.high:.2f}); "
         f"{chosen.words}"
     )

@@ -18,8 +18,6 @@ _TIE = 1.002
 """Of shapes whose losses differ by less than two trainings do, the smallest is best: it costs least to run."""
 _NEAR = 1.15
 """A shape may have this many times the parameters that are asked for, or that much fewer."""
-
-
 ROPE_BASE = 10_000.0
 """Of positions, where neither recipe nor model has another."""
 
@@ -94,15 +92,6 @@ class Choice:
     def flop(self) -> float:
         """What the training takes."""
         return self.tokens * self.shape.flop_per_token
-
-
-def derive(
-    model: Model, vocabulary: int, available_tokens: float, max_epochs: float, shape: Shape | None = None
-) -> tuple[Shape, int]:
-    """The shape and the number of training tokens, as `choose` finds them; `shape` where the model is there already."""
-    law = law_of(model)
-    chosen = choose(model, vocabulary, Text(available_tokens, max_epochs, law.bytes_per_token), law, shape)
-    return chosen.shape, chosen.tokens
 
 
 def law_of(model: Model) -> Law:

@@ -136,7 +136,7 @@ class _Loop:
         self._decoder, self._training, self._numerics, self._world = decoder, training, numerics, world
         self._cost, self._words = cost, ""
         self._checkpoints, self._metrics = checkpoints, metrics
-        self._optimizers = optimizers(decoder, training.rates, training.factor)
+        self._optimizers = optimizers(decoder, training.rates, training.factor, numerics.dtype)
         self._guard, self._window = Guard(training.title), Window(decoder.shape, numerics, world.size)
         self._resumed: list[dict[str, Any]] = []
         self._held_out: dict[str, dict[str, float]] = {}

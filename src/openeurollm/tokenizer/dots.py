@@ -6,24 +6,10 @@ from html import escape
 from typing import Any
 
 from openeurollm.languages import languages, name
+from openeurollm.ledger.pictures import line_of, mark, picture
 
 _LEFT, _PLOT, _RIGHT, _ROW, _LEGEND = 178, 520, 62, 19, 21
 _STEPS = (1, 2, 5, 10)
-_LIGHT = ("#0b62a8", "#c2410c", "#0f7b5f", "#a21caf", "#8a6d00", "#475569")
-_DARK = ("#63b3ff", "#ff9a5c", "#3ddc97", "#f0a6ff", "#ffd84d", "#b8c4d6")
-"""Told apart with any colour vision, together with the shapes; a contrast of 4.5 and more on each ground."""
-_SHAPES = (
-    "M-4.6 0a4.6 4.6 0 1 0 9.2 0a4.6 4.6 0 1 0 -9.2 0z",
-    "M-4.1 -4.1h8.2v8.2h-8.2z",
-    "M0 -5.8L5.8 0L0 5.8L-5.8 0z",
-    "M0 -5.4L5.3 4.2L-5.3 4.2z",
-    "M0 5.4L5.3 -4.2L-5.3 -4.2z",
-    "M-5 -1.7H-1.7V-5H1.7V-1.7H5V1.7H1.7V5H-1.7V1.7H-5z",
-)
-_STYLE = (
-    ".p{{fill:{ground}}}.t{{fill:{ink}}}.s{{fill:{faint}}}.g{{stroke:{grid}}}.l{{stroke:{line};stroke-width:2}}"
-    ".d{{stroke:{ground};stroke-width:1.2}}"
-)
 
 
 def chart(tokenizers: Sequence[Mapping[str, Any]], title: str = "Tokens a parallel sentence") -> str:
@@ -47,22 +33,7 @@ def chart(tokenizers: Sequence[Mapping[str, Any]], title: str = "Tokens a parall
         *(_mean(_LEFT + each["mean"] * scale, top - 6, foot, number) for number, each in enumerate(tokenizers)),
         *(_row(tag, top + _ROW * (place + 0.5), tokenizers, scale) for place, tag in enumerate(tags)),
     ]
-    size = f"0 0 {_LEFT + _PLOT + _RIGHT} {foot + 30}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{size}" role="img" font-family="system-ui, sans-serif" '
-        f'font-size="12.5"><title>{escape(title)}</title><style>{_style()}</style>'
-        f'<rect class="p" width="100%" height="100%"/>{"".join(body)}</svg>\n'
-    )
-
-
-def _style() -> str:
-    light = _STYLE.format(ground="#fff", ink="#1a202c", faint="#566073", grid="#e6e9ef", line="#cdd3dd")
-    dark = _STYLE.format(ground="#12161d", ink="#e8ecf2", faint="#a3adbd", grid="#262d39", line="#3d4757")
-    return f"{light}{_colours(_LIGHT)}@media(prefers-color-scheme:dark){{{dark}{_colours(_DARK)}}}"
-
-
-def _colours(colours: Sequence[str]) -> str:
-    return "".join(f".c{n}{{fill:{colour}}}.m{n}{{stroke:{colour}}}" for n, colour in enumerate(colours))
+    return picture(_LEFT + _PLOT + _RIGHT, foot + 30, title, body)
 
 
 def _step(most: float) -> float:
@@ -76,7 +47,7 @@ def _legend(number: int, found: Mapping[str, Any]) -> str:
     told = f"{found['vocabulary']:,} tokens; mean {found['mean']:.1f}, worst {found['worst']:.1f} in"
     told += f" {_name(found['worst_language'])}, largest over smallest {found['max_min']:.2f}"
     return (
-        f"{_dot(20, y, number)}"
+        f"{mark(20, y, number)}"
         f'<text x="34" y="{y + 4}"><tspan class="t" font-weight="600">{escape(str(found["name"]))}</tspan>'
         f'<tspan class="s" dx="8">{escape(told)}</tspan></text>'
     )
@@ -90,15 +61,14 @@ def _tick(x: float, top: float, foot: float, label: str) -> str:
 
 
 def _mean(x: float, top: float, foot: float, number: int) -> str:
-    kind = number % len(_SHAPES)
-    return f'<line class="m{kind}" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{foot}" stroke-dasharray="3 4"/>'
+    return f'<line class="{line_of(number)}" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{foot}" stroke-dasharray="3 4"/>'
 
 
 def _row(tag: str, y: float, tokenizers: Sequence[Mapping[str, Any]], scale: float) -> str:
     costs = [each["languages"][tag] for each in tokenizers]
     places = [_LEFT + cost * scale for cost in costs]
     note = "; ".join(f"{each['name']} {cost:.1f}" for each, cost in zip(tokenizers, costs, strict=True))
-    dots = "".join(_dot(places[number], y, number) for number in reversed(range(len(places))))
+    dots = "".join(mark(places[number], y, number) for number in reversed(range(len(places))))
     return (
         f"<g><title>{escape(f'{_name(tag)}: {note}')}</title>"
         f"{_text(_LEFT - 12, y, _name(tag))}"
@@ -109,11 +79,6 @@ def _row(tag: str, y: float, tokenizers: Sequence[Mapping[str, Any]], scale: flo
 
 def _text(x: float, y: float, text: str) -> str:
     return f'<text class="t" x="{x}" y="{y + 4.5:.1f}" text-anchor="end">{escape(text)}</text>'
-
-
-def _dot(x: float, y: float, number: int) -> str:
-    kind = number % len(_SHAPES)
-    return f'<path class="d c{kind}" transform="translate({x:.1f} {y:.1f})" d="{_SHAPES[kind]}"/>'
 
 
 def _name(tag: str) -> str:
