@@ -47,7 +47,6 @@ ENVIRONMENTS = {
     "nanochat": (TORCH, "numpy", "filelock", "setuptools"),
 }
 NANOCHAT = ("https://github.com/karpathy/nanochat", "92d63d4e8bb4df75c3b71618f31ddde2378b2bcd")
-PARTS = ("speed", "checkpoints", "quality")
 CONTEXT, VOCABULARY = 512, 16_384
 SHAPES = {
     "5M": {"layers": 4, "width": 128, "heads": 4, "head": 32, "feed_forward": 384},
@@ -130,6 +129,8 @@ class Tool:
         alone["TORCHINDUCTOR_CACHE_DIR"] = str(job.with_suffix(".compiled"))  # nobody finds what another one compiled
         if task.device == "cpu":
             alone["CUDA_VISIBLE_DEVICES"] = ""
+        # our package sets this for itself
+        inherited = {key: value for key, value in os.environ.items() if name == "ours" or key != "GOMP_SPINCOUNT"}
         self._complaints = job.with_suffix(".log")
         with open(self._complaints, "wb") as complaints:
             self._process = subprocess.Popen(
@@ -138,7 +139,7 @@ class Tool:
                 stdout=subprocess.PIPE,
                 stderr=complaints,
                 text=True,
-                env=os.environ | threads | alone,
+                env=inherited | threads | alone,
             )
 
     def answer(self) -> dict[str, Any]:
@@ -513,7 +514,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch-tokens", type=int, default=4_096)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=2, help="steps of a turn")
+    parser.add_argument("--steps", type=int, default=6, help="steps of a turn")
     parser.add_argument(
         "--minutes", type=float, default=0.0, help="training time for quality, which is not measured without"
     )

@@ -131,7 +131,7 @@ def optimizers(
     ]
     if not decoder.shape.tied:
         groups.append({"params": [decoder.model.embed_tokens.weight], "lr": model.embedding_rate * factor})
-    adam = torch.optim.AdamW(groups, betas=(0.8, 0.95), eps=1e-10, weight_decay=0.0)
+    adam = torch.optim.AdamW(groups, betas=(0.8, 0.95), eps=1e-10, weight_decay=0.0, fused=True)
     muon = Muon(matrices, model.muon_rate * factor, model.weight_decay, dtype=dtype)
     for optimizer in (muon, adam):
         for group in optimizer.param_groups:
