@@ -13,18 +13,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from job import Done, Job, matmul_flop_per_s
+from job import Done, Job
 
 from openeurollm.engine import Engine, Reporter
 from openeurollm.ledger import RunFolder
-from openeurollm.model import distributed, pretraining
+from openeurollm.model import distributed, numerics, pretraining
 from openeurollm.model.export import load
 from openeurollm.recipe import Mixture, Model, Recipe, Shape
 
 EQUAL = Mixture(temperature=0.0, max_epochs=1_000_000)
 """Equal shares of all languages, each as often as it takes."""
-ACHIEVED = 0.5
-"""Share of the plain product's speed by which a budget is foretold."""
 
 
 class Prepared(RunFolder):
@@ -88,7 +86,7 @@ def recipe(job: Job, model: Model) -> Recipe:
 
 def budget(minutes: float) -> float:
     """FLOP that the machine is expected to do in the time."""
-    return 60 * minutes * ACHIEVED * matmul_flop_per_s()
+    return 60 * minutes * numerics.training_speed()
 
 
 def fixed(job: Job, shape: dict[str, Any], rows: int, steps: int) -> Model:

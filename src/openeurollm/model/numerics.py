@@ -48,7 +48,7 @@ _PAYS = 300.0
 """Seconds of training from which compiling pays: it takes 10 to 30 and makes a step a sixth faster."""
 _VARIANTS = 64
 """Of a layer, that are compiled at most: by shapes and types, in all trainings of a process."""
-_SHARE, _SHARE_SHORT = 0.5, 0.25
+_SHARE, _SHARE_SHORT = 0.5, 0.2
 """What a training makes of the speed of products; a processor's that are in bfloat16 leave it waiting for memory."""
 _POSITIONS = 8192
 """Rows of the products that are measured in eight bits."""
