@@ -60,7 +60,7 @@ OFTEN, CALIBRATION = 5, 10
 SETTINGS: dict[str, dict[str, Any]] = {
     "transformers": {
         "compiled": True,
-        "precision": "fp32",
+        "precision": "bf16",
         "rate": 4e-3,
         "rows": 8,
         "decay": 0.1,
@@ -69,7 +69,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "nanochat": {
         "compiled": True,
-        "precision": "fp32",
+        "precision": "bf16",
         "rates": 1.0,
         "rows": 8,
         "layers": 4,

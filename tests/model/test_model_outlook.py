@@ -36,6 +36,15 @@ def test_of_a_model_to_go_on_from_the_shape_is_known(tiny, tmp_path):
     assert ahead.shape.parameters == built["parameters"]
 
 
+def test_the_vocabulary_is_that_of_the_tokenizer_that_is_taken(tiny, tmp_path):
+    folder = tiny.run.folder("tokenizer")
+    for given in (folder, folder / "tokenizer.json"):
+        ahead = outlook(tiny.change(f"tokenizer.path={given}"), RunFolder(tmp_path / "none"))
+        assert ahead.shape.vocabulary == tiny.run.need("tokenizer").results["vocabulary"]
+    with pytest.raises(BadInput, match="absent"):
+        outlook(tiny.change("tokenizer.path=absent.json"), RunFolder(tmp_path / "none"))
+
+
 @pytest.mark.parametrize(
     ("setting", "message"),
     [

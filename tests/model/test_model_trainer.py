@@ -18,7 +18,7 @@ from openeurollm.model.decoder import Decoder
 from openeurollm.model.distributed import World
 from openeurollm.model.held_out import HeldOut
 from openeurollm.model.numerics import Numerics
-from openeurollm.model.optimizer import orthogonal
+from openeurollm.model.optimizer import Muon, orthogonal
 from openeurollm.model.schedule import Schedule
 from openeurollm.model.shape import Shape
 from openeurollm.model.trainer import Training, prepare, train
@@ -348,6 +348,29 @@ def test_muons_updates_point_where_the_gradient_does():
     matrix = torch.randn(1, 32, 64, generator=generator)
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     assert torch.nn.functional.cosine_similarity(orthogonal(matrix).flatten(), (left @ right).flatten(), dim=0) > 0.98
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(96, 16), (16, 96)])
+def test_muons_updates_come_to_have_even_rows_and_the_size_of_orthogonal_ones(rows, columns):
+    generator = torch.Generator().manual_seed(rows)
+    weights = torch.nn.Parameter(torch.zeros(rows, columns))
+    muon = Muon([weights], rate=1.0)
+    gradient = torch.randn(rows, columns, generator=generator) * torch.linspace(0.1, 3, rows)[:, None]
+    for _ in range(60):
+        before, weights.grad = weights.detach().clone(), gradient
+        muon.step()
+    update = before - weights.detach()
+    assert update.norm(dim=1).std() < 0.03 * update.norm(dim=1).mean()
+    assert update.norm() == pytest.approx(rows**0.5, rel=0.03)  # tall ones are scaled by the root of their proportions
+
+
+def test_muon_stands_a_row_that_never_learns():
+    weights = torch.nn.Parameter(torch.ones(4, 8))
+    muon = Muon([weights], rate=0.1)
+    for _ in range(3_000):
+        weights.grad = torch.zeros(4, 8)
+        muon.step()
+    assert torch.equal(weights, torch.ones(4, 8))
 
 
 def test_no_gradient_gives_no_update():

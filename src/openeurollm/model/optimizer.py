@@ -12,10 +12,13 @@ from openeurollm.recipe import Model
 
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
 """Coefficients of the quintic iteration, Jordan et al. 2024, "Muon: an optimizer for hidden layers"."""
+_KEPT, _LEAST = 0.9, 1e-6
+"""Share of the mean square of a row's updates that is kept at each step, and the least share of the usual one."""
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is made orthogonal by five Newton–Schulz steps (Jordan et al. 2024).
+    """Momentum whose update is made orthogonal by five Newton–Schulz steps (Jordan et al. 2024), with rows of even size
+    (Li et al. 2025, "NorMuon: Making Muon more efficient and scalable").
 
     Unlike `torch.optim.Muon` it makes products in the precision of the training, takes matrices of one shape together,
     and has each matrix of a sharded model made orthogonal by one process.
@@ -46,16 +49,29 @@ class Muon(torch.optim.Optimizer):
                 for parameter, update in zip(parameters, self._orthogonal(updates, parameters[0]), strict=True):
                     weights = local(parameter)
                     weights.mul_(1 - group["lr"] * group["weight_decay"])
-                    weights.add_(update, alpha=-scale)
+                    weights.add_(self._even(parameter, update), alpha=-scale)
+
+    @staticmethod
+    def begun(parameter: nn.Parameter) -> dict[str, Tensor]:
+        """The state of a matrix before the first step."""
+        usual = torch.full_like(
+            parameter[:, :1], 1 / max(parameter.shape)
+        )  # of a matrix with orthogonal rows or columns
+        return {"momentum_buffer": torch.zeros_like(parameter), "row_square": usual}
 
     def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
         """This process' rows of the update before it is made orthogonal, Nesterov's."""
-        state = self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        buffer, gradient = local(state["momentum_buffer"]), local(parameter.grad)
+        if not self.state[parameter]:
+            self.state[parameter] = self.begun(parameter)
+        buffer, gradient = local(self.state[parameter]["momentum_buffer"]), local(parameter.grad)
         buffer.lerp_(gradient, 1 - momentum)
         return gradient.lerp(buffer, momentum)
+
+    def _even(self, parameter: nn.Parameter, update: Tensor) -> Tensor:
+        """This process' rows of an update, each over the root of the mean square that its updates have had lately."""
+        square = local(self.state[parameter]["row_square"])
+        square.lerp_(update.square().mean(dim=1, keepdim=True), 1 - _KEPT)
+        return update * (square * max(parameter.shape)).clamp_min(_LEAST).rsqrt()
 
     def _orthogonal(self, updates: list[Tensor], parameter: nn.Parameter) -> list[Tensor]:
         """The updates of matrices of one shape made orthogonal; of sharded ones this process' rows, in and out."""
@@ -143,6 +159,8 @@ def begin(optimizer: torch.optim.Optimizer) -> None:
     """Give each parameter the state it has before the first step, into which a checkpoint can be read."""
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            kinds = ("momentum_buffer",) if isinstance(optimizer, Muon) else ("exp_avg", "exp_avg_sq")
-            state = {kind: torch.zeros_like(parameter) for kind in kinds}
-            optimizer.state[parameter] = state if isinstance(optimizer, Muon) else {"step": torch.tensor(0.0), **state}
+            if isinstance(optimizer, Muon):
+                optimizer.state[parameter] = optimizer.begun(parameter)
+            else:
+                moments = {kind: torch.zeros_like(parameter) for kind in ("exp_avg", "exp_avg_sq")}
+                optimizer.state[parameter] = {"step": torch.tensor(0.0), **moments}

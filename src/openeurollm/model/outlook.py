@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from openeurollm.ledger import RunFolder
-from openeurollm.model.export import shape_of
+from openeurollm.model.export import shape_of, vocabulary
 from openeurollm.model.law import Estimate
 from openeurollm.model.shape import Shape, Text, choose, law_of, suitable_vocabulary
 from openeurollm.recipe import Recipe, batch_tokens, compute
@@ -46,7 +46,7 @@ def outlook(recipe: Recipe, run: RunFolder) -> Outlook:
     size = sum(part["bytes"] for part in corpus.results["text"].values()) if corpus else 0
     text = Text(size / law.bytes_per_token or 1e18, recipe.mixture.max_epochs, law.bytes_per_token)
     start = shape_of(model.start) if model.start else None
-    chosen = choose(model, start.vocabulary if start else recipe.tokenizer.vocabulary, text, law, start)
+    chosen = choose(model, start.vocabulary if start else _vocabulary(recipe), text, law, start)
     given = model.parameters is not None or model.tokens is not None
     return Outlook(
         chosen.shape,
@@ -58,3 +58,11 @@ def outlook(recipe: Recipe, run: RunFolder) -> Outlook:
         suitable_vocabulary(chosen.shape),
         corpus is not None,
     )
+
+
+def _vocabulary(recipe: Recipe) -> int:
+    """Ids of the tokenizer that is taken as it is, else as many as the recipe asks for."""
+    given = recipe.tokenizer.path
+    if given is None:
+        return recipe.tokenizer.vocabulary
+    return 1 + max(vocabulary(given / "tokenizer.json" if given.is_dir() else given).values())
