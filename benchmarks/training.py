@@ -61,7 +61,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "transformers": {
         "compiled": True,
         "precision": "bf16",
-        "rate": 4e-3,
+        "rate": 2e-3,
         "rows": 8,
         "decay": 0.1,
         "warmup": 0.02,
@@ -70,9 +70,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "nanochat": {
         "compiled": True,
         "precision": "bf16",
-        "rates": 1.0,
+        "rates": 0.7,
         "rows": 8,
-        "layers": 4,
+        "layers": 2,
         "width": 128,
         "head": 64,
         "decay": 0.0,
@@ -90,8 +90,8 @@ THEIRS = ("eager fp32", "compiled fp32", "compiled bf16")
 UNTIMED = 2
 """Steps that `--tune` does not count, since kernels are compiled in them."""
 GRIDS: dict[str, dict[str, tuple[Any, ...]]] = {
-    "transformers": {"rate": (2e-3, 4e-3, 8e-3), "rows": (4, 8, 16), "falling": (0.5, 0.9)},
-    "nanochat": {"rates": (0.35, 0.7, 1.0), "rows": (4, 8, 16), "layers": (2, 4, 6), "width": (128, 192, 256)},
+    "transformers": {"rate": (1e-3, 2e-3, 4e-3, 8e-3), "rows": (4, 8)},
+    "nanochat": {"rates": (0.35, 0.7, 1.0), "rows": (4, 8), "layers": (2, 4), "width": (128, 192)},
 }
 """What `--tune` tries, a setting after the other."""
 

@@ -67,6 +67,7 @@ def main() -> None:
             bf16=job.precision == "bf16",
             use_cpu=True,
             report_to="none",
+            remove_unused_columns=False,  # or `shift_labels` goes, and targets are shifted once more
             save_strategy="no",
             logging_strategy="no",
             disable_tqdm=True,
