@@ -5,15 +5,19 @@ import json
 import tempfile
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from openeurollm.corpus.sources import Shard, read
 from openeurollm.corpus.sources.archive import conversions, responses
 from openeurollm.corpus.sources.parallel_text import tmx, tsv
+from openeurollm.corpus.sources.parquet import rows
 from openeurollm.corpus.sources.records import json_lines
 from openeurollm.errors import BadInput
 from openeurollm.recipe import Corpus, Source
 
 KINDS = (("warc", ".warc"), ("warc", ".warc.gz"), ("wet", ".wet"), ("jsonl", ".jsonl"), ("hplt", ".jsonl.gz"),
-         ("tmx", ".tmx"), ("tsv", ".tsv"), ("text", ".txt"), ("html", ".html"))  # fmt: skip
+         ("tmx", ".tmx"), ("tsv", ".tsv"), ("text", ".txt"), ("html", ".html"), ("parquet", ".parquet"))  # fmt: skip
 _WARC = (
     b"WARC/1.0\r\nWARC-Type: response\r\nWARC-Target-URI: https://a.example/\r\nContent-Length: 60\r\n"
     b"Content-Type: application/http\r\n\r\nHTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<p>Bonjour</p>\r\n\r\n"
@@ -22,11 +26,14 @@ _LINE = json.dumps({"text": "Ħelow dinja", "lang": ["mlt_Latn"], "u": "https://
 _TMX = (
     b'<tmx><body><tu><tuv xml:lang="mt"><seg>Iva</seg></tuv><tuv xml:lang="en"><seg>Yes</seg></tuv></tu></body></tmx>'
 )
+_TABLE = pa.BufferOutputStream()
+pq.write_table(pa.table({"text": ["Ħelow dinja"] * 3, "lang": [["mlt_Latn"]] * 3}), _TABLE, compression="none")
 SEEDS = (
     b"\0" + _WARC, b"\1" + gzip.compress(_WARC, mtime=0), b"\2" + _WARC.replace(b"response", b"conversion"),
     b"\3" + _LINE, b"\4" + gzip.compress(_LINE, mtime=0), b"\5" + _TMX, b"\6one\ttwo\n", b"\7\xff\xfea\0", b"\x08<p>x",
+    b"\x09" + _TABLE.getvalue().to_pybytes(),
 )  # fmt: skip
-EXPLORED = (conversions, responses, json_lines, tmx, tsv)
+EXPLORED = (conversions, responses, json_lines, tmx, tsv, rows)
 
 
 def target(data: bytes) -> None:
