@@ -48,15 +48,20 @@ def _rows(
     file: Path, text: str, others: Collection[str], most: int, left: int
 ) -> Iterator[tuple[int, dict[str, bytes | str | None]]]:
     groups = _groups(file)
-    leaves = _leaves(pq.read_metadata(file), text, others)
+    metadata = pq.read_metadata(file)
+    if [len(group) for group in groups] != [metadata.num_columns] * metadata.num_row_groups:
+        raise Damaged("corrupt")
+    paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
+    leaves = _leaves(metadata.schema.to_arrow_schema(), paths, text, others)
+    read = [number for number, path in enumerate(paths) if path in leaves.values()]
     lists = [leaf for column, leaf in leaves.items() if column != leaf]
     with (
         open(file, "rb") as raw,
-        pq.ParquetFile(file, buffer_size=_BUFFER, pre_buffer=False, read_dictionary=lists) as table,
+        pq.ParquetFile(file, metadata=metadata, buffer_size=_BUFFER, pre_buffer=False, read_dictionary=lists) as table,
     ):
-        rows_left = table.metadata.num_rows
-        for group in range(table.num_row_groups):
-            unpacked, largest = _measured(raw, groups[group], set(leaves.values()), left)
+        rows_left = metadata.num_rows
+        for group, chunks in enumerate(groups):
+            unpacked, largest = _measured(raw, [chunks[number] for number in read], left)
             left, number = left - unpacked, 0
             at_a_time = max(1, min(_BATCH_ROWS, _BATCH_BYTES // max(1, largest)))
             for batch in table.iter_batches(at_a_time, row_groups=[group], columns=list(leaves), use_threads=False):
@@ -65,15 +70,17 @@ def _rows(
                     if left < 0:
                         raise Damaged("unpacks_too_far")
                     yield size, row
-            if number != table.metadata.row_group(group).num_rows:
+            if number != metadata.row_group(group).num_rows:
                 raise Damaged("corrupt")
             rows_left -= number
     if rows_left:
         raise Damaged("corrupt")
 
 
-def _groups(file: Path) -> list["_Chunks"]:
-    """Where the row groups' columns are, from the footer: Arrow ends the process at some damaged ones when it is asked.
+def _groups(file: Path) -> list[list["_Chunk"]]:
+    """Where the columns of each row group are, in their order, by the footer.
+
+    Arrow ends the process at some damaged ones when it is asked.
 
     https://parquet.apache.org/docs/file-format/metadata
     """
@@ -87,7 +94,7 @@ def _groups(file: Path) -> list["_Chunks"]:
             raise Damaged("too_large")
         raw.seek(size - 8 - length)
         footer = _struct(BytesIO(raw.read(length)), _MAX_DEPTH)
-    return [_chunks(group) for group in _list(footer, 4)]
+    return [[_chunk(column) for column in _list(group, 1)] for group in _list(footer, 4)]
 
 
 @dataclass(frozen=True)
@@ -99,38 +106,32 @@ class _Chunk:
     values: int
 
 
-_Chunks = dict[str, list[_Chunk]]
-
-
-def _chunks(group: "Field") -> _Chunks:
-    chunks: _Chunks = {}
-    for column in _list(group, 1):
-        told = column.get((3, _STRUCT)) if isinstance(column, dict) else None
-        path = b".".join(each for each in _list(told, 3) if isinstance(each, bytes)).decode("utf-8", "replace")
-        values, length, start, dictionary = (_number(told, number) for number in (5, 7, 9, 11))
-        begins = dictionary if 0 < dictionary < start else start
-        chunks.setdefault(path, []).append(_Chunk(begins, length, values))
-    return chunks
+def _chunk(column: "Field") -> _Chunk:
+    told = column.get((3, _STRUCT)) if isinstance(column, dict) else None
+    values, length, start, dictionary = (_number(told, number) for number in (5, 7, 9, 11))
+    return _Chunk(dictionary if 0 < dictionary < start else start, length, values)
 
 
 def _list(fields: "Field", number: int) -> list["Field"]:
-    items = fields.get((number, _LIST)) if isinstance(fields, dict) else None
+    if not isinstance(fields, dict):
+        raise Damaged("corrupt")
+    items = fields.get((number, _LIST))
     return items if isinstance(items, list) else []
 
 
 def _number(fields: "Field", number: int) -> int:
-    value = fields.get((number, _I64)) if isinstance(fields, dict) else None
+    if not isinstance(fields, dict):
+        raise Damaged("corrupt")
+    value = fields.get((number, _I64))
     return value if isinstance(value, int) else 0
 
 
-def _leaves(metadata: pq.FileMetaData, text: str, others: Collection[str]) -> dict[str, str]:
+def _leaves(schema: pa.Schema, paths: Collection[str], text: str, others: Collection[str]) -> dict[str, str]:
     """The wanted columns and where their values are stored: in themselves, or of a list of text in its items."""
-    schema = metadata.schema.to_arrow_schema()
     if text not in schema.names:
         raise KeyError(schema.names)
     if schema.names.count(text) > 1 or pa.types.is_nested(schema.field(text).type):
         raise Damaged("invalid_record")
-    paths = [metadata.schema.column(number).path for number in range(metadata.num_columns)]
     leaves = {text: text}
     for column in others:
         kind = schema.field(column).type if schema.names.count(column) == 1 else pa.null()
@@ -176,10 +177,10 @@ def _check_dictionary(column: pa.DictionaryArray) -> None:
         raise Damaged("corrupt")
 
 
-def _measured(raw: BinaryIO, group: _Chunks, leaves: Collection[str], left: int) -> tuple[int, int]:
-    """Bytes that the columns `leaves` of a row group unpack to, at most `left`, and those of its largest dictionary."""
+def _measured(raw: BinaryIO, chunks: Collection[_Chunk], left: int) -> tuple[int, int]:
+    """Bytes that columns of a row group unpack to, at most `left`, and those of the largest dictionary."""
     unpacked = largest = 0
-    for chunk in (chunk for leaf in leaves for chunk in group.get(leaf, ())):
+    for chunk in chunks:
         for kind, size, values in _pages(raw, chunk):
             unpacked += max(size, _LEAST)
             if unpacked > left:
