@@ -53,7 +53,7 @@ def ours(shape: Shape, precision: str, compiled: bool, micro: int) -> Callable[[
     decoder = Decoder(shape, seed=1)
     chosen = Numerics(precision, compiled, False, "", 0.0, None)
     chosen.prepare(decoder)
-    updates = optimizers(decoder, Model())
+    updates = optimizers(decoder, Model(), dtype=chosen.dtype)
 
     def step(ids: torch.Tensor) -> None:
         for part in ids.split(max(1, micro // shape.context)):
