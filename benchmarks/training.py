@@ -49,7 +49,7 @@ ENVIRONMENTS = {
 NANOCHAT = ("https://github.com/karpathy/nanochat", "92d63d4e8bb4df75c3b71618f31ddde2378b2bcd")
 CONTEXT, VOCABULARY = 512, 16_384
 SHAPES = {
-    "5M": {"layers": 4, "width": 128, "heads": 4, "head": 32, "feed_forward": 384},
+    "5M": {"layers": 4, "width": 128, "heads": 2, "head": 64, "feed_forward": 384},
     "25M": {"layers": 7, "width": 384, "heads": 6, "head": 64, "feed_forward": 1_024},
 }
 LEARNT, SCORED, ROWS = 400_000, 16_000, 12_000

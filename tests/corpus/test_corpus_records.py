@@ -283,6 +283,16 @@ def test_any_byte_may_be_wrong(tmp_path, columns):
             assert len(_read(source("parquet", tmp_path))) <= 4
 
 
+def test_a_list_that_says_it_holds_other_things_than_it_does_is_damage(tmp_path):
+    """Arrow does not look at what a list in the footer says of itself: what it hides it would still read."""
+    pq.write_table(pa.table({"text": ["t"]}), tmp_path / "x.parquet")
+    data = (tmp_path / "x.parquet").read_bytes()
+    path = data.rindex(b"\x19\x18\x04text")  # path_in_schema: a list of one item, which is bytes
+    (tmp_path / "x.parquet").write_bytes(data[:path] + b"\x19\x17" + data[path + 2 :])  # "a number of eight bytes"
+    assert pq.read_table(tmp_path / "x.parquet").num_rows == 1
+    assert _problems(tmp_path) == {"corrupt": 1}
+
+
 @given(st.lists(st.tuples(st.floats(0, 1), st.binary(min_size=1, max_size=6)), min_size=1, max_size=4))
 @settings(
     max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]

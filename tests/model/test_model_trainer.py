@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import resource
 import signal
 from dataclasses import replace
 
@@ -313,17 +314,23 @@ def test_some_checkpoints_are_kept_for_ever(tmp_path):
     assert steps_in(tmp_path / "checkpoints") == [25, 35]
 
 
-def test_a_full_disk_at_a_checkpoint_is_told_and_the_training_goes_on(tmp_path, whole):
-    """A folder that nothing can be written to stands for the disk: a link to /dev/full could not be renamed."""
+def test_a_disk_that_is_full_in_the_middle_of_a_checkpoint_is_told_and_the_training_goes_on(tmp_path, whole):
+    """No file may grow beyond 20 kB, so that the tensors end where they do on a full disk: after their beginning."""
     said = []
     reporter = Reporter(quiet=True)
     reporter.say = said.append
-    (tmp_path / "checkpoints").write_text("a file where the folder should be")
     decoder = Decoder(SHAPE, 1)
-    train(decoder, _training(), tmp_path, tmp_path / "kept", tmp_path / "metrics.jsonl", reporter, WORLD)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        train(decoder, _training(), tmp_path, tmp_path / "kept", tmp_path / "metrics.jsonl", reporter, WORLD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert _same(decoder, whole[0])
     assert "the checkpoint could not be written: " in said[0]
+    assert "File too large" in said[0]
     assert "training goes on with those before it" in said[0]
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 # Muon.

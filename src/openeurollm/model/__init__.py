@@ -5,7 +5,7 @@ from typing import Any
 from openeurollm.engine import Engine
 from openeurollm.ledger import Counts, RunFolder
 from openeurollm.model import distributed, mixture, pretraining
-from openeurollm.model.checkpoint import steps_in
+from openeurollm.model.checkpoint import FOLDER, steps_in
 from openeurollm.model.distributed import World
 from openeurollm.recipe import Recipe, falls, prove
 
@@ -41,7 +41,7 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
         "filled": round(plan.rows.filled, 5),
         **told,
         "law": {"bits_per_byte": dict(zip(plan.predicted._fields, plan.predicted, strict=True))},
-        "checkpoints": steps_in(run.folder("model") / pretraining.KEPT),
+        "checkpoints": steps_in(run.folder("model") / FOLDER),
         "mixture": {
             tag: {
                 "share": round(share[tag], 5),

@@ -28,6 +28,8 @@ from openeurollm.model.distributed import World
 from openeurollm.model.optimizer import begin
 from openeurollm.model.safe import check
 
+FOLDER = "checkpoints"
+"""Where the checkpoints of a training lie, under what it makes and under its work."""
 _LAST = 2
 """Checkpoints that stay where no others are kept."""
 _POSITION = "position.json"
@@ -55,7 +57,7 @@ class Checkpoints:
     def save(self, decoder: Decoder, optimizers: Optimizers, position: Position, keep: bool) -> None:
         """Begin to write a checkpoint, once the one before is written; what may change is copied before it returns."""
         self.wait()
-        place = folder_of(self._kept if keep else self._work, position["step"])
+        place = folder_of(position["step"], self._kept if keep else self._work)
         partial = place.with_name(f".{place.name}.part")
         alone = self._world.mesh is None
         if alone and not self._world.first:
@@ -96,8 +98,8 @@ class Checkpoints:
 
     def restore(self, step: int, decoder: Decoder, optimizers: Optimizers) -> None:
         """Load the checkpoint of a step into decoder and optimisers. Raises `BadInput` where it does not fit them."""
-        place = next((folder for root in (self._work, self._kept) if (folder := folder_of(root, step)).is_dir()), None)
-        if place is None:
+        place = folder_of(step, self._work, self._kept)
+        if not place.is_dir():
             raise Failure(f"processes do not see the same checkpoints in {self._work}")
         restore(place, decoder, optimizers, self._world)
 
@@ -193,9 +195,10 @@ def _checked(place: Path) -> Position:
     return told
 
 
-def folder_of(root: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies in a folder of them."""
-    return root / f"step-{step:08d}"
+def folder_of(step: int, *roots: Path) -> Path:
+    """Where the checkpoint of a step lies in the first of these folders that has it, or would lie in the first."""
+    places = [root / f"step-{step:08d}" for root in roots]
+    return next((place for place in places if place.is_dir()), places[0])
 
 
 def _folders(root: Path) -> list[Path]:

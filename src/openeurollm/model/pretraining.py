@@ -16,7 +16,7 @@ from openeurollm.engine import Engine
 from openeurollm.errors import BadInput
 from openeurollm.ledger import RunFolder, remove
 from openeurollm.model import data, distributed, held_out, memory, mixture, numerics, trainer
-from openeurollm.model.checkpoint import folder_of, restore, steps_in
+from openeurollm.model.checkpoint import FOLDER, folder_of, restore, steps_in
 from openeurollm.model.decoder import Decoder
 from openeurollm.model.distributed import World
 from openeurollm.model.export import export, fits, load, shape_of
@@ -26,7 +26,6 @@ from openeurollm.model.schedule import Schedule
 from openeurollm.model.shape import Shape, Text, choose, law_of
 from openeurollm.recipe import Model, Recipe, batch_tokens, parts
 
-KEPT = "checkpoints"
 _MEASURED = 0.02
 """Share of the training's products that measuring held-out text may take."""
 _LEAST_HELD_OUT, _MOST_HELD_OUT = 1_000, 50_000
@@ -140,7 +139,7 @@ def pretrain(found: Plan, run: RunFolder, engine: Engine, world: World, out: Pat
         held_out=_held_out(found, run, micro, sizes),
         held_out_times=model.held_out_times,
     )
-    told = trainer.train(decoder, training, work, out / KEPT, out / "metrics.jsonl", reporter, world)
+    told = trainer.train(decoder, training, work, out / FOLDER, out / "metrics.jsonl", reporter, world)
     whole = world.gathered(decoder)
     if world.first:
         if model.start is not None and model.rope.scaling == "none":
@@ -171,15 +170,15 @@ def decay(recipe: Recipe, run: RunFolder, engine: Engine, step: int, steps: int 
         told = pretrain(falling, run, engine, world, out, out / ".work")
         if world.first:
             remove(out / ".work")
-            remove(out / KEPT)
+            remove(out / FOLDER)
         return {"step": step, "steps": falling.schedule.steps, **told}
 
 
 def go_off(checkpoint: Path, out: Path, world: World) -> None:
     """Let a training in `out` begin from a checkpoint, if it has not begun; its files are linked, not copied."""
-    begun = out / KEPT
+    begun = out / FOLDER
     if world.first and not begun.exists():
-        partial = out / f".{KEPT}.part"
+        partial = out / f".{FOLDER}.part"
         remove(partial)
         shutil.copytree(checkpoint, partial / checkpoint.name, copy_function=_linked)
         partial.rename(begun)
@@ -195,13 +194,13 @@ def _linked(source: str, place: str) -> None:
 
 def checkpoint_of(run: RunFolder, step: int) -> Path:
     """The folder of a checkpoint of the base model, kept or of a training under way; `BadInput` where it is not."""
-    roots = (run.folder("model") / KEPT, run.work("model") / KEPT)
-    found = [folder for root in roots if (folder := folder_of(root, step)).is_dir()]
-    if not found:
+    roots = (run.folder("model") / FOLDER, run.work("model") / FOLDER)
+    found = folder_of(step, *roots)
+    if not found.is_dir():
         there = sorted({each for root in roots for each in steps_in(root)})
         others = f"there are {', '.join(map(str, there[-20:]))}" if there else "none is kept: set [model] keep_steps"
         raise BadInput(f"{run.path}: no checkpoint at step {step:,}; {others}")
-    return found[0]
+    return found
 
 
 def export_checkpoint(recipe: Recipe, run: RunFolder, step: int, out: Path) -> None:

@@ -11,7 +11,7 @@ from openeurollm.recipe import Model, batch_tokens, compute
 from openeurollm.recipe import Shape as GivenShape
 
 WIDTHS = (
-    *(32, 48, 64, 96, 128, 160, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536),
+    *(32, 48, 64, 96, 128, 192, 256, 320, 384, 448, 512, 640, 768, 1024, 1280, 1536),
     *(2048, 2560, 3072, 4096, 5120),
 )
 _TIE = 1.002
@@ -211,7 +211,7 @@ def _nearest(parameters: float, vocabulary: int, model: Model) -> Shape:
 
 def standard(width: int, vocabulary: int, model: Model) -> Shape:
     """The usual shape of a width: depth, heads and feed-forward width follow from it."""
-    head = 16 if width < 64 else 32 if width < 512 else 64 if width < 2048 else 128
+    head = 16 if width < 64 else 32 if width < 128 else 64 if width < 2048 else 128
     heads = width // head
     key_value_heads = next(heads // group for group in (4, 3, 2, 1) if heads % group == 0)
     layers = max(2, round(width / 64))

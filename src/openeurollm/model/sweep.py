@@ -16,6 +16,7 @@ from openeurollm.errors import BadInput
 from openeurollm.ledger import RunFolder, digest_of, now, remove, write_text
 from openeurollm.ledger.results import checked
 from openeurollm.model import distributed, frontier, held_out, pretraining
+from openeurollm.model.checkpoint import FOLDER, folder_of
 from openeurollm.model.data import bytes_of_tokens
 from openeurollm.model.distributed import World
 from openeurollm.model.export import load
@@ -161,7 +162,7 @@ def _train(
     name = f"{series.shape.layers}x{series.shape.width}-{series.batch}-{series.steps}"
     out, before = (work / f"{name}-{number}" for number in (length, length - 1))
     steps = round(series.steps * LENGTHS[length])
-    plateau = before / "checkpoints" / f"step-{steps // 4:08d}"
+    plateau = folder_of(steps // 4, before / FOLDER)
     if plateau.is_dir():
         pretraining.go_off(plateau, out, world)
     plan = plan.decayed(steps // 2, steps - steps // 2)

@@ -22,7 +22,7 @@ from torch.distributed.tensor import DTensor
 from openeurollm.engine import Reporter
 from openeurollm.errors import BadInput, Failure, Stopped
 from openeurollm.ledger import spent, write_text
-from openeurollm.model.checkpoint import Checkpoints, Position
+from openeurollm.model.checkpoint import FOLDER, Checkpoints, Position
 from openeurollm.model.data import Batch, ahead
 from openeurollm.model.decoder import Decoder
 from openeurollm.model.distributed import World
@@ -78,7 +78,7 @@ def train(
 ) -> dict[str, Any]:
     """Train the decoder in place and return what the record says of it.
 
-    The first process writes lines of `metrics`. Checkpoints go into `work / "checkpoints"`, the last two, and into
+    The first process writes lines of `metrics`. Checkpoints go into `work / FOLDER`, the last two, and into
     `kept`, for ever; a training that finds one goes on from there. Raises `BadInput` where that was made from other
     data, `Failure` where losses or weights are no numbers whatever is left out, and `Stopped`, with a checkpoint, after
     a step in which the file `work / "stop"` was there or a process was sent SIGTERM. Whoever puts that file there takes
@@ -86,7 +86,7 @@ def train(
     """
     metrics.parent.mkdir(parents=True, exist_ok=True)
     decoder.to(device()).train()
-    checkpoints = Checkpoints(work / "checkpoints", kept, world, reporter.say)
+    checkpoints = Checkpoints(work / FOLDER, kept, world, reporter.say)
     position = checkpoints.newest()
     numerics = Numerics.of(position["numerics"]) if position["step"] else training.numerics
     numerics.prepare(decoder)

@@ -16,6 +16,7 @@ from openeurollm.engine import Engine
 from openeurollm.errors import BadInput
 from openeurollm.ledger import Counts, RunFolder, write_text
 from openeurollm.model import distributed, trainer
+from openeurollm.model.checkpoint import FOLDER
 from openeurollm.model.data import Batch, bytes_of_tokens
 from openeurollm.model.distributed import World
 from openeurollm.model.export import export, load
@@ -80,7 +81,7 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
         fingerprint=conversations.fingerprint(),
     )
     told = trainer.train(
-        decoder, training, run.work("tuning"), out / "checkpoints", out / "metrics.jsonl", world.reporter(engine), world
+        decoder, training, run.work("tuning"), out / FOLDER, out / "metrics.jsonl", world.reporter(engine), world
     )
     whole = world.gathered(decoder)
     if world.first:

@@ -27,6 +27,17 @@ _MAX_FIELDS, _MAX_DEPTH = 50, 8
 _DICTIONARY = 2
 _I32, _I64, _BINARY, _LIST, _STRUCT = 5, 6, 8, 9, 12
 """Kinds of fields in Thrift's compact protocol; one of another kind than its number has in Parquet is none to Arrow."""
+_LISTS: dict[tuple[int, ...], int] = {
+    **{(number,): _STRUCT for number in (2, 4, 5, 7)},
+    **{(4, number): _STRUCT for number in (1, 4)},
+    **{(4, 1, 3, number): kind for number, kind in ((2, _I32), (3, _BINARY), (8, _STRUCT), (13, _STRUCT))},
+    **{(4, 1, 3, 16, number): _I64 for number in (2, 3)},
+    (4, 1, 3, 17, 2): _I32,
+    (4, 1, 8, 2, 1): _BINARY,
+}
+"""What the lists of a footer hold, by the numbers of the fields they are in: Arrow takes it for granted."""
+_FOOTER: tuple[int, ...] = ()
+_PAGE = (0,)
 
 
 def rows(
@@ -93,7 +104,7 @@ def _groups(file: Path) -> list[list["_Chunk"]]:
         if length > _MAX_FOOTER:
             raise Damaged("too_large")
         raw.seek(size - 8 - length)
-        footer = _struct(BytesIO(raw.read(length)), _MAX_DEPTH)
+        footer = _struct(BytesIO(raw.read(length)), _FOOTER)
     return [[_chunk(column) for column in _list(group, 1)] for group in _list(footer, 4)]
 
 
@@ -199,7 +210,7 @@ def _pages(raw: BinaryIO, chunk: _Chunk) -> Iterator[tuple[int, int, int]]:
     place, values = chunk.start, 0
     while place < chunk.start + chunk.length and values < chunk.values:
         raw.seek(place)
-        header = _struct(raw, _MAX_DEPTH)
+        header = _struct(raw, _PAGE)
         kind, unpacked, packed = (header.get((number, _I32)) for number in (1, 2, 3))
         data = header.get((5, _STRUCT)) or header.get((8, _STRUCT)) or {}
         number = data.get((1, _I32)) if isinstance(data, dict) else None
@@ -213,8 +224,10 @@ def _pages(raw: BinaryIO, chunk: _Chunk) -> Iterator[tuple[int, int, int]]:
 Field = int | bytes | list["Field"] | dict[tuple[int, int], "Field"] | None
 
 
-def _struct(raw: BinaryIO, depth: int) -> dict[tuple[int, int], Field]:
+def _struct(raw: BinaryIO, path: tuple[int, ...]) -> dict[tuple[int, int], Field]:
     """The fields of a structure by number and kind, as Thrift's compact protocol writes them, each at most once.
+
+    `path` has the numbers of the fields that it lies in. A list of other things than Parquet has there is refused.
 
     https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
     """
@@ -228,30 +241,30 @@ def _struct(raw: BinaryIO, depth: int) -> dict[tuple[int, int], Field]:
         number = number + step if step else _integer(raw, 16)
         if (number, kind) in fields:
             break
-        fields[number, kind] = kind == 1 if kind in (1, 2) else _field(raw, kind, depth)
+        fields[number, kind] = kind == 1 if kind in (1, 2) else _field(raw, kind, (*path, number))
     raise Damaged("corrupt")
 
 
-def _field(raw: BinaryIO, kind: int, depth: int) -> Field:
+def _field(raw: BinaryIO, kind: int, path: tuple[int, ...]) -> Field:
     if kind in (4, _I32, _I64):
         return _integer(raw, {4: 16, _I32: 32}.get(kind, 64))
     if kind == _BINARY:
         return raw.read(min(_varint(raw), _MAX_FOOTER))
-    if kind == _LIST and depth:
-        return _items(raw, depth - 1)
-    if kind == _STRUCT and depth:
-        return _struct(raw, depth - 1)
+    if kind == _LIST and len(path) <= _MAX_DEPTH:
+        return _items(raw, path)
+    if kind == _STRUCT and len(path) <= _MAX_DEPTH:
+        return _struct(raw, path)
     if kind not in (1, 2, 3, 7) or not raw.read(8 if kind == 7 else 1):
         raise Damaged("corrupt")
     return None
 
 
-def _items(raw: BinaryIO, depth: int) -> list[Field]:
+def _items(raw: BinaryIO, path: tuple[int, ...]) -> list[Field]:
     head = _byte(raw)
-    number = head >> 4 if head < 0xF0 else _varint(raw)
-    if number > _MAX_ITEMS:
+    number, kind = head >> 4 if head < 0xF0 else _varint(raw), head & 15
+    if number > _MAX_ITEMS or kind == _LIST or kind != _LISTS.get(path, kind):
         raise Damaged("corrupt")
-    return [_field(raw, head & 15, depth) for _ in range(number)]
+    return [_field(raw, kind, path) for _ in range(number)]
 
 
 def _integer(raw: BinaryIO, bits: int) -> int:
