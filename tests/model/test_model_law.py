@@ -26,11 +26,11 @@ def _points(noise: float = 0.0, sizes: tuple[float, ...] = (3e5, 1e6, 2e6, 5e6))
     return found
 
 
-@pytest.mark.parametrize(("size", "text"), [(2e6, 1e8), (2e7, 1e9)])
-def test_a_law_is_found_again_and_its_interval_holds_the_truth(size, text):
+@pytest.mark.parametrize(("size", "text", "off"), [(2e6, 1e8, 0.03), (2e7, 1e9, 0.06)])
+def test_a_law_is_found_again_and_its_interval_holds_the_truth(size, text, off):
     law = fit(_points(noise=0.004), 3.0)
     predicted, truth = law.predict(size, text), TRUE.loss(size, text)
-    assert predicted.value == pytest.approx(truth, rel=0.03)
+    assert predicted.value == pytest.approx(truth, rel=off)
     assert predicted.low < truth < predicted.high
 
 
@@ -46,7 +46,17 @@ def test_one_training_that_failed_hardly_moves_the_law():
     points = _points(noise=0.002)
     spoilt = [point.model_copy(update={"loss": 2 * point.loss}) if n == 5 else point for n, point in enumerate(points)]
     good, bad = fit(points, 3.0).predict(1e7, 5e8), fit(spoilt, 3.0).predict(1e7, 5e8)
-    assert bad.value == pytest.approx(good.value, rel=0.06)
+    assert bad.value == pytest.approx(good.value, rel=0.08)
+
+
+def test_sizes_that_are_all_a_little_off_do_not_bend_the_law():
+    """As layers and heads that do not divide make them: every training of a size by the same share."""
+    points = _points(noise=0.001)
+    off = dict(zip(sorted({point.size for point in points}), (-0.01, 0.01, 0.008, 0.004, -0.01), strict=False))
+    bent = [point.model_copy(update={"loss": point.loss * (1 + off[point.size])}) for point in points]
+    straight, found = fit(points, 3.0).best, fit(bent, 3.0).best
+    assert found.alpha == pytest.approx(straight.alpha, abs=0.08)
+    assert found.beta == pytest.approx(straight.beta, abs=0.03)
 
 
 def test_points_far_from_any_answer_are_answered_by_the_prior():

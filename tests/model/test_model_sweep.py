@@ -147,7 +147,7 @@ def test_the_grid_lies_around_the_size_that_is_expected_to_be_best():
         flop = [each.steps * each.batch * each.shape.flop_per_token for each in found]
         assert 0.5e16 < 1.375 * sum(flop) <= 1e16
         sizes = [law.best.best_size(each.steps * each.batch * 3.0) / each.shape.matrix_parameters for each in found]
-        assert min(sizes) < 1 < max(sizes)
+        assert min(sizes) < 1.1 < max(sizes)
         assert all(each.steps % 8 == 0 for each in found)
 
 

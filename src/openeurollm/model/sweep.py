@@ -146,7 +146,7 @@ def _grid(model: Model, vocabulary: int, text: Text, compute: float, points: int
         return []
     best = choose(model.model_copy(update={**dial, "batch_tokens": batch}), vocabulary, text, law_of(model)).shape
     middle = min(range(len(paid)), key=lambda place: abs(paid[place].width - best.width))
-    first = max(0, min(middle - sizes // 2, len(paid) - sizes))
+    first = max(0, min(middle - (sizes - 1) // 2, len(paid) - sizes))
     return [Series(shape, batch, steps(shape)) for shape in paid[first : first + sizes]]
 
 
