@@ -8,7 +8,7 @@ from fake_run import REASON, TAGS, corpus, write
 
 from openeurollm.board import report
 from openeurollm.languages import languages
-from openeurollm.ledger import RunFolder
+from openeurollm.ledger import RunFolder, read_json, write_json
 
 
 def test_the_report_tells_of_every_language(run: RunFolder) -> None:
@@ -48,6 +48,29 @@ def test_every_table_has_as_many_cells_in_each_row(run: RunFolder) -> None:
             continue
         widths.append(len(re.findall(r"(?<!\\)\|", line)))
         assert len(set(widths)) == 1, line
+
+
+def test_a_run_is_held_against_others_language_by_language(fake: Callable[..., RunFolder]) -> None:
+    run, before, half = fake(), fake(name="before"), fake("corpus", name="half")
+    place = before.folder("evaluation") / "results.json"
+    told = read_json(place)
+    bits = told["models"][0]["measures"]["bits_per_byte"]
+    for tag, off in (("bg", 0.25), ("mt", -0.5)):
+        bits[tag] |= {key: value + off for key, value in bits[tag].items() if isinstance(value, float)}
+    write_json(place, told)
+    counts, results = corpus()
+    counts["mt"]["held_out"] += 1
+    write(before, "corpus", 41.0, {}, counts=counts, results=results)
+    text = report(run, [before, half]).replace("\N{NO-BREAK SPACE}", " ")
+    assert "| language | this run | (1) before | (2) half | off (1) | off (2) |" in text
+    assert re.search(r"^\| Bulgarian \(bg\) \| 1\.\d{3} \| 1\.\d{3} \| – \| -0\.250 \| – \|$", text, re.MULTILINE)
+    assert "| Montenegrin (cnr) | – | – | – | – | – |" in text
+    assert "- Lower than in (1) before in 1 of the 42 languages that both measure; the mean is +0.006 off." in text
+    assert "- No language is measured in this run and in (2) half." in text
+    assert "- Not as many documents are held out in (1) before: Maltese (mt)." in text
+    assert "- As many documents are held out in (2) half, in each language." in text
+    assert re.search(r"^\| \(1\) before \| [\d,]+ \| [\d,]+ \| .* \| 5 min 12 s \|$", text, re.MULTILINE)
+    assert "| (2) half | – | – | – | – |" in text
 
 
 @pytest.mark.parametrize("until", ["recipe", "corpus", "tokenizer", "model", "tuning", "evaluation"])

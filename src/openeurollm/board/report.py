@@ -15,13 +15,17 @@ _ADDRESS_OR_PATH = re.compile(
 """A web address, which stays, or an absolute path of two names and more, which does not."""
 
 
-def report(run: RunFolder) -> str:
-    """The report of the run. Raises `BadInput` for records that cannot be used."""
-    found = facts(run)
+def report(run: RunFolder, beside: Sequence[RunFolder] = ()) -> str:
+    """The report of the run, with its base model held against those of others.
+
+    Raises `BadInput` for records that cannot be used.
+    """
+    found, others = facts(run), [facts(other) for other in beside]
     blocks = [
         [f"# {_plain(found.title)}", "", headline.sentence(found), "", *_about(found)],
         _languages(found),
         _blanks(found),
+        _beside(found, others) if others else [],
         _documents(found),
         _sources(found),
         _tokenizers(found),
@@ -73,6 +77,66 @@ def _blanks(found: Facts) -> list[str]:
         *(["", f"Why a number is blank ({_BLANK}):", "", *notes] if notes else []),
         *(["", "Numbers in brackets are 95 % intervals."] if intervals else []),
     ]
+
+
+def _beside(found: Facts, others: Sequence[Facts]) -> list[str]:
+    """The base models of several runs: what each took, and the bits a byte of each language's held-out text."""
+    bits = [{row.tag: row.base_bits_per_byte.value for row in each.by_language} for each in (found, *others)]
+    names = ["this run", *(f"({number}) {other.folder}" for number, other in enumerate(others, start=1))]
+    rows = [
+        [
+            _named(tag),
+            *(_number(each.get(tag), _thousandths) or _BLANK for each in bits),
+            *(_change(mine, other.get(tag)) for other in bits[1:]),
+        ]
+        for tag, mine in bits[0].items()
+    ]
+    head = ["run", "parameters", "tokens", "operations", "wall clock of training"]
+    return [
+        "## Beside other runs",
+        "",
+        *_table(head, [_effort(name, each) for name, each in zip(names, (found, *others), strict=True)]),
+        "",
+        *(_lower(name, bits[0], other) for name, other in zip(names[1:], bits[1:], strict=True)),
+        *(_other_text(name, found, other) for name, other in zip(names[1:], others, strict=True)),
+        "",
+        "Bits/byte of the base models on held-out text, and how far this run's are off the other's:",
+        "",
+        *_table(["language", *names, *(f"off ({number})" for number in range(1, len(others) + 1))], rows),
+    ]
+
+
+def _effort(name: str, found: Facts) -> list[str]:
+    seconds = next(stage.wall_seconds for stage in found.stages if stage.name == "model")
+    taken = ((found.parameters, numbers.count), (found.training_tokens, numbers.count))
+    rest = ((found.flop, numbers.scientific), (seconds, numbers.span))
+    return [name, *(_number(value, words) or _BLANK for value, words in (*taken, *rest))]
+
+
+def _lower(name: str, ours: Mapping[str, float | None], theirs: Mapping[str, float | None]) -> str:
+    off = [mine - other for tag, mine in ours.items() if mine is not None and (other := theirs.get(tag)) is not None]
+    if not off:
+        return f"- No language is measured in this run and in {_plain(name)}."
+    return (
+        f"- Lower than in {_plain(name)} in {sum(each < 0 for each in off)} of the {len(off)} languages that both "
+        f"measure; the mean is {sum(off) / len(off):+.3f} off."
+    )
+
+
+def _change(ours: float | None, theirs: float | None) -> str:
+    return _BLANK if ours is None or theirs is None else f"{ours - theirs:+.3f}"
+
+
+def _other_text(name: str, found: Facts, other: Facts) -> str:
+    held = [{row.tag: row.held_out.value for row in each.by_language} for each in (found, other)]
+    tags = [tag for tag in held[0] if held[0][tag] != held[1].get(tag, held[0][tag])]
+    if not tags:
+        return f"- As many documents are held out in {_plain(name)}, in each language."
+    return f"- Not as many documents are held out in {_plain(name)}: {', '.join(map(_named, tags))}."
+
+
+def _thousandths(number: float) -> str:
+    return numbers.decimal(number, 3)
 
 
 def _named(tag: str) -> str:

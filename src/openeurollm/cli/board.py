@@ -12,6 +12,9 @@ from openeurollm.ledger import open_run, write_text
 
 _Folders = Annotated[list[Path], typer.Argument(help="Run folders, such as runs/quickstart.", show_default=False)]
 _Page = Annotated[Path, typer.Option(help="Where to write the page.")]
+_Beside = Annotated[
+    list[Path] | None, typer.Option(help="Another run, to hold this one against, language by language. Repeatable.")
+]
 _Markdown = Annotated[Path | None, typer.Option(help="Where to write the report; without it, it is printed.")]
 
 
@@ -30,11 +33,11 @@ def board(folders: _Folders, out: _Page = Path("board.html"), as_json: AsJson = 
 
 
 @app.command()
-def report(run: RunPath, out: _Markdown = None, as_json: AsJson = False) -> None:
+def report(run: RunPath, beside: _Beside = None, out: _Markdown = None, as_json: AsJson = False) -> None:
     """A run's report in Markdown, from its records alone: no text of the corpus and no paths, fit to be published."""
     from openeurollm.board import report as written
 
-    text = written(open_run(run))
+    text = written(open_run(run), [open_run(other) for other in beside or []])
     if out is not None:
         _writable(out)
         write_text(out, text)

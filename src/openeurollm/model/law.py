@@ -172,7 +172,7 @@ def bundled() -> Law:
 
 
 class _Problem:
-    """The least squares of a fit, over (log floor, log a, log b, alpha, beta, and how far each size lies off the curve).
+    """The least squares of a fit, over (log floor, log a, log b, alpha, beta, then how far each size is off the curve).
 
     `a` and `b` are taken at the sweep's middle, where they hardly depend on the exponents.
     """
@@ -184,7 +184,7 @@ class _Problem:
         self._seen = np.log([point.loss for point in points])
         alpha, beta = _EXPONENTS.values()
         wide = float(self._seen.min()) - 1  # a third of the least loss each, give or take anything
-        self._of_size = (size[:, None] == np.unique(size)).astype(np.float64)
+        self._of_size: Vector = (size[:, None] == np.unique(size)).astype(np.float64)
         off = self._of_size.shape[1]
         self._prior = np.array([_FLOOR[0], wide, wide, alpha[0], beta[0], *[0.0] * off])
         self._width = np.array([_FLOOR[1], _WIDE, _WIDE, alpha[1], beta[1], *[_SIZE] * off])
