@@ -22,7 +22,7 @@ def report(run: RunFolder, beside: Sequence[RunFolder] = ()) -> str:
     """
     found, others = facts(run), [facts(other) for other in beside]
     blocks = [
-        [f"# {_plain(found.title)}", "", headline.sentence(found), "", *_about(found)],
+        [f"# {_plain(found.title)}", "", headline.sentence(found), "", *_about(found, others)],
         _languages(found),
         _blanks(found),
         _beside(found, others) if others else [],
@@ -36,11 +36,12 @@ def report(run: RunFolder, beside: Sequence[RunFolder] = ()) -> str:
     return "\n\n".join("\n".join(block) for block in blocks if block) + "\n"
 
 
-def _about(found: Facts) -> list[str]:
+def _about(found: Facts, others: Sequence[Facts]) -> list[str]:
+    beside = "".join(f" --beside {other.folder}" for other in others)
     return [
         f"Report of the run in the folder `{found.folder}` (recipe `{found.name}`), written from its records alone by",
-        "`openeurollm report RUN`, which writes it again; RUN is the run folder. `openeurollm board RUN --json` gives",
-        "the same numbers as JSON, and `openeurollm run RUN/recipe.toml` makes the run itself again.",
+        f"`openeurollm report RUN{beside}`, which writes it again; RUN is the run folder. `openeurollm board RUN --json`",
+        "gives the same numbers as JSON, and `openeurollm run RUN/recipe.toml` makes the run itself again.",
     ]
 
 
@@ -117,9 +118,10 @@ def _lower(name: str, ours: Mapping[str, float | None], theirs: Mapping[str, flo
     off = [mine - other for tag, mine in ours.items() if mine is not None and (other := theirs.get(tag)) is not None]
     if not off:
         return f"- No language is measured in this run and in {_plain(name)}."
+    mean = sum(off) / len(off)
     return (
         f"- Lower than in {_plain(name)} in {sum(each < 0 for each in off)} of the {len(off)} languages that both "
-        f"measure; the mean is {sum(off) / len(off):+.3f} off."
+        f"measure, and in the mean {_thousandths(abs(mean))} {'lower' if mean < 0 else 'higher'}."
     )
 
 
