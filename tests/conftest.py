@@ -55,6 +55,7 @@ max_epochs = 40
 compute = 1e11
 context = 64
 batch_tokens = 1024
+parts = 2
 checkpoint_steps = 15
 precision = "fp32"
 compile = false

@@ -215,7 +215,7 @@ def jobs(
 def _shared(recipe: Recipe, stage: Stage, nodes: int, devices: int) -> tuple[int, int]:
     """The most nodes, and processes on each, that a training's steps are large enough for."""
     tokens = recipe.tuning.batch_tokens if stage.name == "tuning" else batch_tokens(recipe.model)
-    pieces = parts(tokens, recipe.model.context)
+    pieces = parts(recipe.model, tokens)
 
     def enough(processes: int) -> bool:
         return pieces % processes == 0 or tokens >= _TOKENS_EACH * processes

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from openeurollm.ledger import digest
 from openeurollm.model.distributed import World, start
-from openeurollm.recipe import parts
+from openeurollm.recipe import Model, parts
 
 SCRIPT = Path(__file__).parent / "together.py"
-SETTINGS = ("model.batch_tokens=2048", "tuning.batch_tokens=2048", "tuning.epochs=1", "model.compute=1.7e10")
-"""A step of four parts."""
+SIZES = ("model.batch_tokens=2048", "tuning.batch_tokens=2048", "tuning.epochs=1", "model.compute=1.7e10")
+SETTINGS = (*SIZES, "model.parts=4")
 
 
 def _folder(tiny, place):
@@ -172,13 +172,14 @@ def test_a_sum_along_the_tree_is_that_of_its_halves(number, seed):
     assert torch.allclose(total.double(), exact, atol=1e-5)
 
 
-@given(st.integers(1, 5_000), st.integers(1, 5_000))
+@given(st.integers(1, 5_000), st.integers(16, 5_000))
 def test_a_step_has_a_power_of_two_of_parts_each_with_rows(rows, length):
-    found = parts(rows * length, length)
+    found = parts(Model(context=length), rows * length)
     assert found in (1, 2, 4, 8)
     assert found <= rows
-    assert found == 1 or rows * length >= (512 if found <= 4 else 2_048) * found
-    assert found == 8 or 2 * found > rows or rows * length < (512 if found < 4 else 2_048) * 2 * found
+    assert found == 1 or rows * length >= 4_096 * found
+    assert found == 8 or rows * length < max(length, 4_096) * 2 * found
+    assert parts(Model(context=length, parts=16), rows * length) == 16
 
 
 def test_without_torchrun_there_is_a_world_of_one(monkeypatch):

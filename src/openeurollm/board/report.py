@@ -40,8 +40,9 @@ def _about(found: Facts, others: Sequence[Facts]) -> list[str]:
     beside = "".join(f" --beside {other.folder}" for other in others)
     return [
         f"Report of the run in the folder `{found.folder}` (recipe `{found.name}`), written from its records alone by",
-        f"`openeurollm report RUN{beside}`, which writes it again; RUN is the run folder. `openeurollm board RUN --json`",
-        "gives the same numbers as JSON, and `openeurollm run RUN/recipe.toml` makes the run itself again.",
+        f"`openeurollm report RUN{beside}`, which writes it again; RUN is the run folder.",
+        "`openeurollm board RUN --json` gives the same numbers as JSON, and `openeurollm run RUN/recipe.toml` makes",
+        "the run itself again.",
     ]
 
 

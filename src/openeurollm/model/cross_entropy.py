@@ -60,7 +60,9 @@ class _CrossEntropy(torch.autograd.Function):
         if ctx.gradients is None:
             raise RuntimeError("the gradients of a cross-entropy can be asked for once")
         (to_hidden, to_head), ctx.gradients = ctx.gradients, None
-        return to_hidden.mul_(slope), to_head.mul_(slope), None
+        if slope.device.type != "cpu" or slope != 1:  # where asking is waiting for the device, or there is need
+            to_hidden, to_head = to_hidden.mul_(slope), to_head.mul_(slope)
+        return to_hidden, to_head, None
 
 
 def _chunked(

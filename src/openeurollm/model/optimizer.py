@@ -44,11 +44,14 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     alike.setdefault(parameter.shape, []).append(parameter)
             for shape, parameters in alike.items():
-                updates = [self._momentum(parameter, group["momentum"]) for parameter in parameters]
+                updates = local(parameters[0]).new_empty(len(parameters), *local(parameters[0]).shape)
+                for parameter, update in zip(parameters, updates, strict=True):
+                    self._momentum(parameter, group["momentum"], update)
                 scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
                 for parameter, update in zip(parameters, self._orthogonal(updates, parameters[0]), strict=True):
                     weights = local(parameter)
-                    weights.mul_(1 - group["lr"] * group["weight_decay"])
+                    if group["weight_decay"]:
+                        weights.mul_(1 - group["lr"] * group["weight_decay"])
                     weights.add_(self._even(parameter, update), alpha=-scale)
 
     @staticmethod
@@ -59,24 +62,25 @@ class Muon(torch.optim.Optimizer):
         )  # of a matrix with orthogonal rows or columns
         return {"momentum_buffer": torch.zeros_like(parameter), "row_square": usual}
 
-    def _momentum(self, parameter: nn.Parameter, momentum: float) -> Tensor:
-        """This process' rows of the update before it is made orthogonal, Nesterov's."""
+    def _momentum(self, parameter: nn.Parameter, momentum: float, update: Tensor) -> None:
+        """Write this process' rows of the update before it is made orthogonal, Nesterov's, into `update`."""
         if not self.state[parameter]:
             self.state[parameter] = self.begun(parameter)
         buffer, gradient = local(self.state[parameter]["momentum_buffer"]), local(parameter.grad)
         buffer.lerp_(gradient, 1 - momentum)
-        return gradient.lerp(buffer, momentum)
+        torch.lerp(gradient, buffer, momentum, out=update)
 
     def _even(self, parameter: nn.Parameter, update: Tensor) -> Tensor:
         """This process' rows of an update, each over the root of the mean square that its updates have had lately."""
         square = local(self.state[parameter]["row_square"])
-        square.lerp_(update.square().mean(dim=1, keepdim=True), 1 - _KEPT)
-        return update * (square * max(parameter.shape)).clamp_min(_LEAST).rsqrt()
+        norms = torch.linalg.vector_norm(update, dim=1, keepdim=True, dtype=square.dtype)
+        square.lerp_(norms.square() / update.shape[1], 1 - _KEPT)
+        return update * (square * max(parameter.shape)).clamp_min(_LEAST).rsqrt().to(update.dtype)
 
-    def _orthogonal(self, updates: list[Tensor], parameter: nn.Parameter) -> list[Tensor]:
+    def _orthogonal(self, updates: Tensor, parameter: nn.Parameter) -> Tensor | list[Tensor]:
         """The updates of matrices of one shape made orthogonal; of sharded ones this process' rows, in and out."""
         if not isinstance(parameter, DTensor):
-            return list(orthogonal(torch.stack(updates), self._dtype))
+            return orthogonal(updates, self._dtype)
         shards = parameter.device_mesh["shard"].get_group()
         return _shared(updates, shards, parameter.shape[0], parameter.shape[1], self._dtype)
 
@@ -87,7 +91,7 @@ def local(tensor: Any) -> Tensor:
     return held
 
 
-def _shared(rows: list[Tensor], group: dist.ProcessGroup, height: int, width: int, dtype: torch.dtype) -> list[Tensor]:
+def _shared(rows: Tensor, group: dist.ProcessGroup, height: int, width: int, dtype: torch.dtype) -> list[Tensor]:
     """Matrices of which each process of the group has some rows: each process puts together its share of the matrices,
     makes them orthogonal, and gives the others their rows back.
     """
@@ -98,7 +102,7 @@ def _shared(rows: list[Tensor], group: dist.ProcessGroup, height: int, width: in
     numbers = [max(0, min(each, len(rows) - each * number)) for number in range(size)]
     mine = [number * heights[rank] * width for number in numbers]
     theirs = [numbers[rank] * part * width for part in heights]
-    sent = torch.cat([matrix.flatten() for matrix in rows])
+    sent = rows.flatten()
     received = sent.new_empty(sum(theirs))
     dist.all_to_all_single(received, sent, theirs, mine, group=group)
     if numbers[rank]:
@@ -108,26 +112,26 @@ def _shared(rows: list[Tensor], group: dist.ProcessGroup, height: int, width: in
         ]
         done = torch.split(orthogonal(torch.cat(parts, dim=1), dtype), heights, dim=1)
         received = torch.cat([part.flatten() for part in done])
-    returned = torch.empty_like(sent)
-    dist.all_to_all_single(returned, received, mine, theirs, group=group)
+    returned = torch.empty_like(sent, dtype=dtype)
+    dist.all_to_all_single(returned, received.to(dtype), mine, theirs, group=group)
     if not heights[rank]:
-        return rows
+        return list(rows)
     return [part.view(heights[rank], width) for part in torch.split(returned, heights[rank] * width)]
 
 
 def orthogonal(matrices: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """The nearest (semi-)orthogonal matrix to each of a stack (n, rows, columns), to about 30 % in singular values.
 
-    Products are made in `dtype`.
+    Products are made in `dtype`, in which it is returned.
     """
     a, b, c = _NEWTON_SCHULZ
-    x: Tensor = matrices.mT if matrices.shape[1] > matrices.shape[2] else matrices
-    x = (x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
+    tall = matrices.shape[1] > matrices.shape[2]
+    x: Tensor = (matrices / (matrices.norm(dim=(1, 2), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(5):
-        square = x @ x.mT
-        x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=b, alpha=c), x, beta=a)
-    x = x.to(matrices.dtype)
-    return x.mT if matrices.shape[1] > matrices.shape[2] else x
+        square = x.mT @ x if tall else x @ x.mT  # the smaller one
+        series = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        x = torch.baddbmm(x, x, series, beta=a) if tall else torch.baddbmm(x, series, x, beta=a)
+    return x
 
 
 def optimizers(

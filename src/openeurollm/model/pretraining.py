@@ -56,7 +56,7 @@ class Plan:
     @property
     def parts(self) -> int:
         """Parts of a step, between which processes can share it."""
-        return parts(self.schedule.rows * self.shape.context, self.shape.context)
+        return parts(self.recipe.model, self.schedule.rows * self.shape.context)
 
     @property
     def end(self) -> int:

@@ -213,14 +213,13 @@ class _Loop:
         _, number = self._training.schedule.span(step)
         wanted = batch.targets[batch.targets >= 0]
         told = [float(len(wanted)), float(self._training.bytes_of_tokens[wanted].sum()), float(wish)]
-        scale = 1.0 / max(1, number * batch.targets.shape[1])
         if self._world.mesh is None:
-            gradients, nats = self._replicated(batch, number, scale)
+            gradients, nats = self._replicated(batch, number)
             learnt, size, wishes = self._world.totals(told)
         else:
-            gradients, mine = self._sharded(batch, number, scale)
+            gradients, mine = self._sharded(batch, number)
             learnt, size, wishes, nats = self._world.totals([*told, mine])
-        torch._foreach_mul_(gradients, 1 / (scale * max(1.0, learnt)))
+        torch._foreach_mul_(gradients, 1 / max(1.0, learnt))
         norm = _norm(gradients)
         verdict, why = self._guard.judge(step, nats / max(1.0, learnt), norm)
         if verdict == "update":
@@ -230,33 +229,33 @@ class _Loop:
             self._write({"step": step + 1, "event": verdict, "reason": why})
         return wishes > 0, verdict, why
 
-    def _replicated(self, batch: Batch, number: int, scale: float) -> tuple[list[Tensor], float]:
-        """The gradient of the step's loss times `scale`, summed along the tree, and the loss in nats."""
+    def _replicated(self, batch: Batch, number: int) -> tuple[list[Tensor], float]:
+        """The gradient of the step's loss, summed along the tree, and the loss in nats."""
         parts = self._world.parts
         start, stop = self._world.share(number)
         first = self._world.rank * parts // self._world.size
 
         def part(own: int) -> list[Tensor]:
             low, high = (number * (first + own + edge) // parts - start for edge in (0, 1))
-            return self._gradient(batch.rows(low, min(high, stop - start)), scale)
+            return self._gradient(batch.rows(low, min(high, stop - start)))
 
         *gradients, nats = self._world.sum(part)
         return gradients, float(nats)
 
-    def _gradient(self, batch: Batch, scale: float) -> list[Tensor]:
+    def _gradient(self, batch: Batch) -> list[Tensor]:
         """A part's share of the step's gradient, and its loss in nats, as tensors."""
         parameters = list(self._decoder.parameters())
         nats = torch.zeros(1, device=device())
         for micro in self._micros(batch):
-            nats += self._learn(micro, scale)
+            nats += self._learn(micro)
         gradients = [
             torch.zeros_like(each) if each.grad is None else each.grad for each in parameters
         ]  # a part without rows has none
         self._decoder.zero_grad(set_to_none=True)
         return [*gradients, nats]
 
-    def _sharded(self, batch: Batch, number: int, scale: float) -> tuple[list[Tensor], float]:
-        """This process' rows of the gradient of the step's loss times `scale`, and its share of the loss in nats."""
+    def _sharded(self, batch: Batch, number: int) -> tuple[list[Tensor], float]:
+        """This process' rows of the gradient of the step's loss, and its share of the loss in nats."""
         size = self._world.size
         each = self._rows_at_once(batch)
         times = math.ceil(math.ceil(number / size) / each)  # as often as the one with most rows: all must be there
@@ -264,20 +263,20 @@ class _Loop:
         for turn in range(times):
             self._decoder.set_requires_gradient_sync(turn == times - 1)  # type: ignore[operator]
             micro = batch.rows(turn * each, (turn + 1) * each)
-            nats += self._learn(micro if len(micro.inputs) else _nothing(batch), scale * size)  # FSDP takes the mean
+            nats += self._learn(micro if len(micro.inputs) else _nothing(batch), size)  # FSDP takes the mean
         gradients = [each.grad for each in self._decoder.parameters() if each.grad is not None]
         self._decoder.zero_grad(set_to_none=True)
         return gradients, float(nats)
 
-    def _learn(self, batch: Batch, scale: float) -> Tensor:
-        """Add the gradient of a batch's loss times `scale` to the parameters'; returns the loss in nats."""
+    def _learn(self, batch: Batch, times: float = 1.0) -> Tensor:
+        """Add `times` the gradient of a batch's loss to the parameters'; returns the loss in nats."""
         where, batch = device(), _trimmed(batch)
         ids, targets = torch.from_numpy(batch.inputs).to(where), torch.from_numpy(batch.targets).to(where)
         pieces = None if batch.pieces is None else torch.from_numpy(batch.pieces).to(where)
         try:
             with self._numerics.autocast():
                 nats = self._decoder.losses(ids, targets, pieces)
-            (nats * scale).backward()  # type: ignore[no-untyped-call]
+            (nats * times).backward()  # type: ignore[no-untyped-call]
         except torch.OutOfMemoryError:
             raise Failure(
                 f"{self._training.title}: out of memory with {ids.numel():,} positions at once; set [model] recompute "

@@ -64,7 +64,7 @@ def _build(recipe: Recipe, run: RunFolder, engine: Engine, world: World) -> tupl
     proof = prove(recipe, "tuning", {"conversation to learn from": used})
     conversations = Conversations(examples, recipe.seed)
     schedule = Schedule.of(max(1, round(tuning.epochs * len(examples) / rows)) * rows, rows, 0.0, 1.0)
-    world = world.lay_out(recipe.model.sharding, parts(tuning.batch_tokens, context), state_bytes(decoder.shape))
+    world = world.lay_out(recipe.model.sharding, parts(recipe.model, tuning.batch_tokens), state_bytes(decoder.shape))
     flop = schedule.total * context * decoder.shape.flop_per_token
     numerics = agreed(recipe.model, decoder, flop, world)
     training = trainer.Training(

@@ -13,8 +13,8 @@ from openeurollm.languages import contract
 from openeurollm.recipe.schema import Model, Recipe, on_disk
 
 MAX_BYTES = 1_000_000
-_PARTS = ((4, 512), (8, 2_048))
-"""A step is cut into four parts of at least 512 positions, or eight of 2,048; smaller ones cost time: docs/diary.md."""
+_PARTS, _PART = 8, 4_096
+"""Into how many parts a step is cut at most, and the least positions of each; smaller ones cost time: docs/diary.md."""
 _COMPUTE = 3e13
 """Budget of a recipe that sets no dial."""
 _TOKENS_A_PARAMETER = 20
@@ -54,10 +54,10 @@ def tags(recipe: Recipe) -> tuple[str, ...]:
     return contract(recipe.languages)
 
 
-def parts(batch_tokens: int, context: int) -> int:
+def parts(model: Model, batch_tokens: int) -> int:
     """Parts of a step, between which processes can share it: a power of two, whatever the number of processes."""
-    most = max(min(number, batch_tokens // context, batch_tokens // tokens) for number, tokens in _PARTS)
-    return 1 << (max(1, most).bit_length() - 1)
+    most = min(_PARTS, batch_tokens // max(_PART, model.context))
+    return model.parts or 1 << (max(1, most).bit_length() - 1)
 
 
 def compute(model: Model) -> float:
