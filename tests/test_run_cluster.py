@@ -287,7 +287,7 @@ def test_the_dry_run_for_lumi_prints_scripts_that_a_shell_can_read(tiny, tmp_pat
     done = command("run", RECIPES / "quickstart.toml", "--on", "lumi-g", "--dry-run", "--runs", tmp_path / "runs")
     assert done.returncode == 0
     assert "would be refused: lumi-g wants an account" in done.stderr
-    assert "#SBATCH --partition=standard-g" in done.stdout and "#SBATCH --gpus-per-node=4" in done.stdout
+    assert "#SBATCH --partition=standard-g" in done.stdout and "#SBATCH --gpus-per-node=1" in done.stdout
     assert not (tmp_path / "runs").exists()
     words = ("--account", "project_465000000", "--json", "--runs", tmp_path / "runs")
     told = json.loads(command("run", RECIPES / "quickstart.toml", "--on", "lumi-g", "--dry-run", *words).stdout)

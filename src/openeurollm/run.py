@@ -106,7 +106,7 @@ STAGES = (
     ),
 )
 NAMES = tuple(stage.name for stage in STAGES)
-_TOKENS_EACH = 2_048
+_TOKENS_EACH = 4_096
 """Positions of a step that a process must have, where the parts of a step cannot be dealt out evenly."""
 _ROOMS_BELOW = ("languages", "recipe", "ledger", "engine")
 
