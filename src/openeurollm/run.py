@@ -35,7 +35,7 @@ from openeurollm.ledger import (
     write_text,
 )
 from openeurollm.ledger.results import Results, checked
-from openeurollm.recipe import Recipe, batch_tokens, falls, parts, paths, previous_shares, prove, shares, tags
+from openeurollm.recipe import PART, Recipe, batch_tokens, falls, parts, paths, previous_shares, prove, shares, tags
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,6 @@ STAGES = (
     ),
 )
 NAMES = tuple(stage.name for stage in STAGES)
-_TOKENS_EACH = 4_096
-"""Positions of a step that a process must have, where the parts of a step cannot be dealt out evenly."""
 _ROOMS_BELOW = ("languages", "recipe", "ledger", "engine")
 
 
@@ -218,7 +216,7 @@ def _shared(recipe: Recipe, stage: Stage, nodes: int, devices: int) -> tuple[int
     pieces = parts(recipe.model, tokens)
 
     def enough(processes: int) -> bool:
-        return pieces % processes == 0 or tokens >= _TOKENS_EACH * processes
+        return pieces % processes == 0 or tokens >= PART * processes
 
     processes = next(number for number in range(devices, 0, -1) if enough(number))
     return next(number for number in range(nodes, 0, -1) if enough(number * processes)), processes

@@ -20,8 +20,10 @@ from openeurollm.model.distributed import World, start
 from openeurollm.recipe import Model, parts
 
 SCRIPT = Path(__file__).parent / "together.py"
-SIZES = ("model.batch_tokens=2048", "tuning.batch_tokens=2048", "tuning.epochs=1", "model.compute=1.7e10")
-SETTINGS = (*SIZES, "model.parts=4")
+SETTINGS = (
+    *("model.batch_tokens=2048", "model.parts=4", "model.compute=1.7e10"),
+    *("tuning.batch_tokens=2048", "tuning.epochs=1"),
+)
 
 
 def _folder(tiny, place):

@@ -314,6 +314,18 @@ def test_some_checkpoints_are_kept_for_ever(tmp_path):
     assert steps_in(tmp_path / "checkpoints") == [25, 35]
 
 
+def test_a_checkpoint_that_has_no_folder_is_told_and_the_training_goes_on(tmp_path, whole):
+    said = []
+    reporter = Reporter(quiet=True)
+    reporter.say = said.append
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    decoder = Decoder(SHAPE, 1)
+    train(decoder, _training(), tmp_path, tmp_path / "kept", tmp_path / "metrics.jsonl", reporter, WORLD)
+    assert _same(decoder, whole[0])
+    assert "the checkpoint could not be written: " in said[0]
+    assert "training goes on with those before it" in said[0]
+
+
 def test_a_disk_that_is_full_in_the_middle_of_a_checkpoint_is_told_and_the_training_goes_on(tmp_path, whole):
     """No file may grow beyond 20 kB, so that the tensors end where they do on a full disk: after their beginning."""
     said = []

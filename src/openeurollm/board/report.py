@@ -83,36 +83,42 @@ def _blanks(found: Facts) -> list[str]:
 
 def _beside(found: Facts, others: Sequence[Facts]) -> list[str]:
     """The base models of several runs: what each took, and the bits a byte of each language's held-out text."""
-    bits = [{row.tag: row.base_bits_per_byte.value for row in each.by_language} for each in (found, *others)]
-    names = ["this run", *(f"({number}) {other.folder}" for number, other in enumerate(others, start=1))]
+    runs = {"this run": found, **{f"({number}) {other.folder}": other for number, other in enumerate(others, start=1)}}
+    ours, *theirs = [{row.tag: row.base_bits_per_byte.value for row in each.by_language} for each in runs.values()]
     rows = [
         [
             _named(tag),
-            *(_number(each.get(tag), _thousandths) or _BLANK for each in bits),
-            *(_change(mine, other.get(tag)) for other in bits[1:]),
+            *(_BLANK if bits is None else f"{bits:.3f}" for bits in (mine, *(each.get(tag) for each in theirs))),
+            *(_off(mine, each.get(tag)) for each in theirs),
         ]
-        for tag, mine in bits[0].items()
+        for tag, mine in ours.items()
     ]
-    head = ["run", "parameters", "tokens", "operations", "wall clock of training"]
+    _, *names = runs
     return [
         "## Beside other runs",
         "",
-        *_table(head, [_effort(name, each) for name, each in zip(names, (found, *others), strict=True)]),
+        *_table(
+            ["run", "parameters", "tokens", "operations", "wall clock of training"],
+            [_effort(name, each) for name, each in runs.items()],
+        ),
         "",
-        *(_lower(name, bits[0], other) for name, other in zip(names[1:], bits[1:], strict=True)),
-        *(_other_text(name, found, other) for name, other in zip(names[1:], others, strict=True)),
+        *(_lower(name, ours, each) for name, each in zip(names, theirs, strict=True)),
+        *(_held_out(name, found, other) for name, other in zip(names, others, strict=True)),
         "",
         "Bits/byte of the base models on held-out text, and how far this run's are off the other's:",
         "",
-        *_table(["language", *names, *(f"off ({number})" for number in range(1, len(others) + 1))], rows),
+        *_table(["language", *runs, *(f"off ({number})" for number in range(1, len(runs)))], rows),
     ]
 
 
 def _effort(name: str, found: Facts) -> list[str]:
-    seconds = next(stage.wall_seconds for stage in found.stages if stage.name == "model")
-    taken = ((found.parameters, numbers.count), (found.training_tokens, numbers.count))
-    rest = ((found.flop, numbers.scientific), (seconds, numbers.span))
-    return [name, *(_number(value, words) or _BLANK for value, words in (*taken, *rest))]
+    cells = (
+        (found.parameters, numbers.count),
+        (found.training_tokens, numbers.count),
+        (found.flop, numbers.scientific),
+        (next(stage.wall_seconds for stage in found.stages if stage.name == "model"), numbers.span),
+    )
+    return [name, *(_number(value, words) or _BLANK for value, words in cells)]
 
 
 def _lower(name: str, ours: Mapping[str, float | None], theirs: Mapping[str, float | None]) -> str:
@@ -122,24 +128,20 @@ def _lower(name: str, ours: Mapping[str, float | None], theirs: Mapping[str, flo
     mean = sum(off) / len(off)
     return (
         f"- Lower than in {_plain(name)} in {sum(each < 0 for each in off)} of the {len(off)} languages that both "
-        f"measure, and in the mean {_thousandths(abs(mean))} {'lower' if mean < 0 else 'higher'}."
+        f"measure, and in the mean {abs(mean):.3f} {'lower' if mean < 0 else 'higher'}."
     )
 
 
-def _change(ours: float | None, theirs: float | None) -> str:
-    return _BLANK if ours is None or theirs is None else f"{ours - theirs:+.3f}"
-
-
-def _other_text(name: str, found: Facts, other: Facts) -> str:
-    held = [{row.tag: row.held_out.value for row in each.by_language} for each in (found, other)]
-    tags = [tag for tag in held[0] if held[0][tag] != held[1].get(tag, held[0][tag])]
-    if not tags:
+def _held_out(name: str, found: Facts, other: Facts) -> str:
+    theirs = {row.tag: row.held_out.value for row in other.by_language}
+    differ = [row.tag for row in found.by_language if theirs.get(row.tag, row.held_out.value) != row.held_out.value]
+    if not differ:
         return f"- As many documents are held out in {_plain(name)}, in each language."
-    return f"- Not as many documents are held out in {_plain(name)}: {', '.join(map(_named, tags))}."
+    return f"- Not as many documents are held out in {_plain(name)}: {', '.join(map(_named, differ))}."
 
 
-def _thousandths(number: float) -> str:
-    return numbers.decimal(number, 3)
+def _off(ours: float | None, theirs: float | None) -> str:
+    return _BLANK if ours is None or theirs is None else f"{ours - theirs:+.3f}"
 
 
 def _named(tag: str) -> str:

@@ -1,7 +1,7 @@
 """The recipe: its schema, loading it, messages that say what to fix, and what it promises its languages."""
 
 from openeurollm.recipe.contract import falls, lacking, previous_shares, prove, shares
-from openeurollm.recipe.load import batch_tokens, compute, load, parts, paths, tags
+from openeurollm.recipe.load import PART, batch_tokens, compute, load, parts, paths, tags
 from openeurollm.recipe.schema import (
     Annealing,
     Corpus,
@@ -21,6 +21,7 @@ from openeurollm.recipe.schema import (
 )
 
 __all__ = [
+    "PART",
     "Annealing",
     "Corpus",
     "Evaluation",

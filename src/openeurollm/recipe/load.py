@@ -13,7 +13,7 @@ from openeurollm.languages import contract
 from openeurollm.recipe.schema import Model, Recipe, on_disk
 
 MAX_BYTES = 1_000_000
-_PARTS, _PART = 8, 4_096
+_PARTS, PART = 8, 4_096
 """Into how many parts a step is cut at most, and the least positions of each; smaller ones cost time: docs/diary.md."""
 _COMPUTE = 3e13
 """Budget of a recipe that sets no dial."""
@@ -56,7 +56,7 @@ def tags(recipe: Recipe) -> tuple[str, ...]:
 
 def parts(model: Model, batch_tokens: int) -> int:
     """Parts of a step, between which processes can share it: a power of two, whatever the number of processes."""
-    most = min(_PARTS, batch_tokens // max(_PART, model.context))
+    most = min(_PARTS, batch_tokens // max(PART, model.context))
     return model.parts or 1 << (max(1, most).bit_length() - 1)
 
 
