@@ -61,7 +61,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "transformers": {
         "compiled": True,
         "precision": "bf16",
-        "rate": 2e-3,
+        "rate": 1e-3,
         "rows": 8,
         "decay": 0.1,
         "warmup": 0.02,
@@ -73,7 +73,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "rates": 0.7,
         "rows": 8,
         "layers": 2,
-        "width": 128,
+        "width": 192,
         "head": 64,
         "decay": 0.0,
     },

@@ -50,7 +50,7 @@ def main() -> None:
         intermediate_size=shape["feed_forward"],
         num_hidden_layers=shape["layers"],
         num_attention_heads=shape["heads"],
-        num_key_value_heads=shape["heads"],
+        num_key_value_heads=shape.get("key_value_heads", shape["heads"]),
         head_dim=shape["head"],
         max_position_embeddings=shape["context"],
         tie_word_embeddings=False,
