@@ -54,8 +54,10 @@ SHAPES = {
 }
 LEARNT, SCORED, ROWS = 400_000, 16_000, 12_000
 """Bytes a language that are learnt from and scored, at most, and rows for the others."""
-OFTEN, CALIBRATION = 5, 10
-"""Steps between two checkpoints where their cost is measured, and steps by which the length of a training is found."""
+OFTEN = 5
+"""Steps between two checkpoints where their cost is measured."""
+CALIBRATION, CALIBRATIONS = 10, 3
+"""Steps by which the length of a training is found, and how often: a machine may be slow for a moment."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "transformers": {
@@ -399,7 +401,7 @@ def ours(bench: Bench, material: Material, seed: int) -> tuple[dict[str, Any], d
     try:
         shape = started.answer()["shape"]
         warm = started.answer()["seconds"]
-        step = started.go(CALIBRATION)["seconds"] / CALIBRATION
+        step = statistics.median(started.go(CALIBRATION)["seconds"] for _ in range(CALIBRATIONS)) / CALIBRATION
     finally:
         started.end()
     steps = max(CALIBRATION, round((60 * options.minutes - warm) / step) + task.warm)
