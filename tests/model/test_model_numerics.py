@@ -99,7 +99,7 @@ def test_the_same_bits_every_time_and_nearly_those_of_float32(precision, compile
         steps.append(_step(decoder, chosen))
     assert all(torch.equal(*pair) for pair in zip(*steps, strict=True))
     plain = _step(_decoder(), _numerics())
-    near = {"fp32": 1e-5, "bf16": 0.02, "fp8": 0.2}[precision]
+    near = {"fp32": 1e-5, "bf16": 0.02, "fp8": 0.3}[precision]
     for one, other in zip(steps[0], plain, strict=True):
         assert (one - other).norm() <= near * other.norm()
     if precision != "fp32":

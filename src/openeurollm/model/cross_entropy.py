@@ -26,7 +26,8 @@ def cross_entropy(hidden_ND: Tensor, head_VD: Tensor, targets_N: Tensor) -> Tens
     """Sum in nats over the targets that are not negative, of logits `hidden_ND @ head_VD.T`; scalar.
 
     Where gradients will be needed they are computed here, chunk by chunk along with the loss, so they can be asked for
-    only once. Under autocast the factors of products are rounded to its type; sums are in float32 always.
+    only once. Under autocast the factors of products are rounded to its type, and so are logits on a processor without
+    AMX; sums are in float32.
     """
     loss: Tensor = _CrossEntropy.apply(hidden_ND, head_VD, targets_N)  # type: ignore[no-untyped-call]
     return loss
@@ -79,12 +80,16 @@ def _chunked(
         to_hidden_ND = torch.empty_like(hidden_ND) if learnt else hidden_ND
         to_head_VD = torch.zeros_like(head_VD, dtype=torch.float32) if learnt else head_VD
         room = torch.empty(min(most, positions), vocabulary + padding, device=hidden_ND.device)
+        short = room if hidden_ND.dtype == room.dtype else torch.empty_like(room, dtype=hidden_ND.dtype)
         for start in range(0, positions, most):
             here = slice(start, start + most)
             chunk_CD, at_C1 = hidden_ND[here], targets_N[here, None]
-            likely_CV, wanted_C1, losses_N[here] = _softmax(chunk_CD, head_VD, at_C1, room[: len(chunk_CD)])
+            short_CV = short[: len(chunk_CD), :vocabulary]
+            likely_CV, wanted_C1, losses_N[here] = _softmax(chunk_CD, head_VD, at_C1, room[: len(chunk_CD)], short_CV)
             if learnt:
-                slopes_CV = likely_CV.scatter_(1, at_C1, wanted_C1 - 1).to(chunk_CD.dtype)
+                slopes_CV = likely_CV.scatter_(1, at_C1, wanted_C1 - 1)
+                if short is not room:
+                    slopes_CV = short_CV.copy_(slopes_CV)
                 torch.mm(slopes_CV, head_VD, out=to_hidden_ND[here])
                 _add_product(to_head_VD, slopes_CV.T, chunk_CD)
     return losses_N, (to_hidden_ND, to_head_VD) if learnt else None
@@ -92,8 +97,8 @@ def _chunked(
 
 @contextmanager
 def _factors(hidden_ND: Tensor, head_VD: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Both as factors of products: in autocast's type on an accelerator; on a processor, whose products can round
-    float32 by themselves and sum in it, unchanged.
+    """Both as factors of products: in autocast's type; on a processor with AMX, whose products can round float32 by
+    themselves and sum in it, unchanged.
     """
     kind = hidden_ND.device.type
     if not torch.is_autocast_enabled(kind):
@@ -101,7 +106,7 @@ def _factors(hidden_ND: Tensor, head_VD: Tensor) -> Iterator[tuple[Tensor, Tenso
         return
     before = torch.get_float32_matmul_precision()
     with torch.autocast(kind, enabled=False):
-        if kind != "cpu":
+        if kind != "cpu" or not torch.cpu.get_capabilities().get("amx_bf16"):
             dtype = torch.get_autocast_dtype(kind)
             yield hidden_ND.to(dtype), head_VD.to(dtype)
             return
@@ -112,11 +117,16 @@ def _factors(hidden_ND: Tensor, head_VD: Tensor) -> Iterator[tuple[Tensor, Tenso
             torch.set_float32_matmul_precision(before)
 
 
-def _softmax(chunk_CD: Tensor, head_VD: Tensor, at_C1: Tensor, room: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """All probabilities, which lie in `room` (C, V or more), and those and the losses of the targets `at_C1`."""
+def _softmax(
+    chunk_CD: Tensor, head_VD: Tensor, at_C1: Tensor, room: Tensor, short_CV: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """All probabilities, which lie in `room` (C, V or more), and those and the losses of the targets `at_C1`.
+
+    Logits that are not made in float32 lie in `short_CV` first.
+    """
     likely_CV = room[:, : len(head_VD)]
     room[:, len(head_VD) :] = -math.inf
-    _product(chunk_CD, head_VD.T, likely_CV)
+    _product(chunk_CD, head_VD.T, likely_CV, short_CV)
     torch.softmax(room, 1, out=room)
     wanted_C1 = likely_CV.gather(1, at_C1)
     losses_C1 = -wanted_C1.log()
@@ -127,15 +137,18 @@ def _softmax(chunk_CD: Tensor, head_VD: Tensor, at_C1: Tensor, room: Tensor) -> 
     return likely_CV, wanted_C1, losses_C1.squeeze(1)
 
 
-def _product(one: Tensor, other: Tensor, out: Tensor | None = None) -> Tensor:
-    """The product in float32."""
+def _product(one: Tensor, other: Tensor, out: Tensor | None = None, short: Tensor | None = None) -> Tensor:
+    """The product in float32, by way of `short` where the device has none of short factors in float32."""
     if one.dtype == torch.float32:
         return torch.mm(one, other, out=out)
-    return torch.mm(one, other, torch.float32, out=out)
+    if one.is_cuda:
+        return torch.mm(one, other, torch.float32, out=out)
+    product = torch.mm(one, other, out=short)
+    return product.float() if out is None else out.copy_(product)
 
 
 def _add_product(to: Tensor, one: Tensor, other: Tensor) -> None:
     if one.dtype == torch.float32:
         to.addmm_(one, other)
     else:
-        to += torch.mm(one, other, torch.float32)
+        to += torch.mm(one, other, torch.float32) if one.is_cuda else torch.mm(one, other)
