@@ -51,7 +51,7 @@ class Times(NamedTuple):
 def ours(shape: Shape, precision: str, compiled: bool, micro: int) -> Callable[[torch.Tensor], None]:
     """A step of our decoder over ids (rows, positions + 1)."""
     decoder = Decoder(shape, seed=1)
-    chosen = Numerics(precision, compiled, False, "", 0.0, None)
+    chosen = Numerics(precision, compiled, False, "", 0.0, 0.0, None)
     chosen.prepare(decoder)
     updates = optimizers(decoder, Model(), dtype=chosen.dtype)
 

@@ -27,7 +27,7 @@ def _decoder(seed=0):
 
 
 def _numerics(precision="fp32", compiled=False, recompute=False):
-    return Numerics(precision, compiled, recompute, "", 1e9, None)
+    return Numerics(precision, compiled, recompute, "", 1e9, 5e8, None)
 
 
 def _step(decoder, chosen, rows=4):
@@ -51,13 +51,16 @@ def test_what_the_recipe_says_is_done():
 def test_the_faster_type_is_chosen(monkeypatch):
     speeds = {"fp32": 100e9, "bf16": 20e9}
     monkeypatch.setattr(numerics, "matmul_speed", speeds.get)
+    monkeypatch.setattr(numerics, "device", lambda: torch.device("cpu"))
     chosen = numerics.choose(Model(), _decoder(), 1e9)
     assert (chosen.precision, chosen.matmul_flop_per_s, chosen.dtype) == ("fp32", 100e9, torch.float32)
     assert chosen.words == "fp32 (GFLOP/s measured: fp32 100, bf16 20), not compiled"
     speeds["bf16"] = 400e9
     chosen = numerics.choose(Model(), _decoder(), 1e9)
     assert (chosen.precision, chosen.matmul_flop_per_s, chosen.dtype) == ("bf16", 400e9, torch.bfloat16)
-    assert numerics.training_speed() < 400e9
+    assert numerics.training_speed() == chosen.training_flop_per_s == 85e9
+    speeds["bf16"] = 160e9
+    assert numerics.training_speed() == 80e9
 
 
 def test_a_long_training_is_compiled_and_a_short_one_is_not():

@@ -26,7 +26,7 @@ from openeurollm.model.trainer import Training, prepare, train
 from openeurollm.recipe import Model
 
 SHAPE = Shape(vocabulary=64, layers=2, width=32, heads=2, key_value_heads=1, head=16, feed_forward=64, context=16)
-NUMERICS = Numerics("fp32", False, False, "fp32", 1e11, None)
+NUMERICS = Numerics("fp32", False, False, "fp32", 1e11, 5e10, None)
 QUIET = Reporter(quiet=True)
 WORLD = World(parts=4)
 ROWS = 8

@@ -48,8 +48,9 @@ _PAYS = 300.0
 """Seconds of training from which compiling pays: it takes 10 to 30 and makes a step a sixth faster."""
 _VARIANTS = 64
 """Of a layer, that are compiled at most: by shapes and types, in all trainings of a process."""
-_SHARE, _SHARE_SHORT = 0.5, 0.2
-"""What a training makes of the speed of products; a processor's that are in bfloat16 leave it waiting for memory."""
+_SHARE, _SHARE_OF_FP32 = 0.5, 0.85
+"""What a training makes of the speed of products in its precision, and, in bfloat16, what a processor makes at most of
+that in float32: what is not a product takes as long as before, `benchmarks/training.py`."""
 _POSITIONS = 8192
 """Rows of the products that are measured in eight bits."""
 
@@ -57,7 +58,8 @@ _POSITIONS = 8192
 @dataclass(frozen=True)
 class Numerics:
     """How the decoder computes. `matmul_flop_per_s` is the speed of a plain product in this precision on the device,
-    `peak_flop_per_s` its maker's figure for bfloat16, None where it is not known.
+    `training_flop_per_s` what a training is likely to do, a forecast, and `peak_flop_per_s` the maker's figure for
+    bfloat16, None where it is not known.
     """
 
     precision: str
@@ -65,6 +67,7 @@ class Numerics:
     recompute: bool
     words: str
     matmul_flop_per_s: float
+    training_flop_per_s: float
     peak_flop_per_s: float | None
 
     @classmethod
@@ -80,11 +83,6 @@ class Numerics:
     def dtype(self) -> torch.dtype:
         """The type in which weights are gathered for products."""
         return torch.float32 if self.precision == "fp32" else torch.bfloat16
-
-    @property
-    def training_flop_per_s(self) -> float:
-        """FLOP a second that a training is likely to do: a forecast."""
-        return _share(self.precision) * self.matmul_flop_per_s
 
     def prepare(self, decoder: Decoder) -> None:
         """Set the decoder to this, in place and before its weights are sharded; `release` takes it back.
@@ -125,15 +123,16 @@ def choose(model: Model, decoder: Decoder, flop: float) -> Numerics:
     if model.precision == "fp8" and not _has_float8():
         raise BadInput('[model] precision = "fp8" is not for this device; `auto` chooses what is')
     precision: str = _fastest(speeds) if model.precision == "auto" else model.precision
-    speed = speeds["fp32" if precision == "fp32" else "bf16"]
-    wished = flop / (_share(precision) * speed) > _PAYS if model.compile == "auto" else model.compile
+    speed = _training_speed(precision, speeds)
+    wished = flop / speed > _PAYS if model.compile == "auto" else model.compile
     lacking = _no_compiler() if wished else ""
     compiled = wished and not lacking
     if model.precision == "auto" and precision == "bf16" and compiled and _float8_pays(decoder):
         precision = "fp8"
     told = ", ".join(f"{name} {each / 1e9:,.0f}" for name, each in speeds.items())
     words = f"{precision} (GFLOP/s measured: {told}), {'compiled' if compiled else 'not compiled'}{lacking}"
-    return Numerics(precision, compiled, model.recompute, words, speed, peak())
+    product = speeds["fp32" if precision == "fp32" else "bf16"]
+    return Numerics(precision, compiled, model.recompute, words, product, speed, peak())
 
 
 def device() -> torch.device:
@@ -152,8 +151,7 @@ def matmul_speed(precision: str = "fp32") -> float:
 def training_speed() -> float:
     """FLOP a second that a training is likely to do on the device: a forecast from plain products."""
     speeds = _speeds()
-    precision = _fastest(speeds)
-    return _share(precision) * speeds[precision]
+    return _training_speed(_fastest(speeds), speeds)
 
 
 def peak() -> float | None:
@@ -170,8 +168,11 @@ def _fastest(speeds: Mapping[str, float]) -> str:
     return "bf16" if speeds["bf16"] > _CLEARLY * speeds["fp32"] else "fp32"
 
 
-def _share(precision: str) -> float:
-    return _SHARE_SHORT if precision == "bf16" and device().type == "cpu" else _SHARE
+def _training_speed(precision: str, speeds: Mapping[str, float]) -> float:
+    if precision == "fp32":
+        return _SHARE * speeds["fp32"]
+    at_most = _SHARE_OF_FP32 * speeds["fp32"] if device().type == "cpu" else float("inf")
+    return min(_SHARE * speeds["bf16"], at_most)
 
 
 def _linears(decoder: Decoder) -> list[nn.Linear]:
